@@ -1,0 +1,1 @@
+"""EfficientNet backbones and BiFPN necks for Ultralytics YOLO, described in a model YAML."""
