@@ -1,0 +1,130 @@
+"""Asking the stock parser about stock rows, in two rows of its own language.
+
+`[-1, 1, Index, [channels, 0]]` declares how many channels a layer gives; `[layer, 1, nn.BatchNorm2d, []]` asks it: the
+answer is `num_features`. Both are part of the format that shared YAML files depend on, so they outlast the inner form
+of the parser. Networks are built on the meta device, without memory, and run there to learn the strides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Container
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from effyolo_ultra.document import ModelDocument
+from effyolo_ultra.row import Feature, Output, Pyramid, Row
+
+SIZE = 1024  # of the image on the meta device, in pixels: a multiple of every stride in use
+
+
+class StockParser:
+    """The stock parser, with the rows that it cannot know declared to it.
+
+    Args:
+        stock: Ultralytics' own `parse_model`.
+        tasks: The module `ultralytics.nn.tasks`.
+        document: The model YAML.
+        rows: Its rows.
+        undeclared: Names of the modules that the stock parser cannot know.
+        ch: Channels of the image.
+    """
+
+    def __init__(
+        self,
+        stock: Callable[..., Any],
+        tasks: ModuleType,
+        document: ModelDocument,
+        rows: list[Row],
+        undeclared: Container[str],
+        ch: int,
+    ):
+        self.stock, self.tasks, self.document, self.ch = stock, tasks, document, ch
+        self.undeclared = {row.index for row in rows if row.module in undeclared}
+        self.rows = [lower(row, document) for row in rows]
+        self.sources = {row.index: (row.sources, row.is_list) for row in rows}
+        self.given: dict[int, Output] = {-1: Feature(ch, 1)}
+        self._ran: dict[int, Any] = {-1: on_meta(self.given[-1])}
+
+    def declare(self, index: int, output: Output) -> None:
+        """Tell the stock parser what a row gives that it cannot know."""
+        channels = sum(output.values()) if isinstance(output, Pyramid) else output.channels
+        self.rows[index] = [-1, 1, "Index", [channels, 0]]
+        self.given[index] = output
+        self._ran[index] = on_meta(output)
+        self.undeclared.discard(index)
+
+    def output(self, index: int) -> Output:
+        """Return what a row gives: as declared, or as the stock parser says."""
+        if index not in self.given:
+            layers = self._build([*self.rows[: index + 1], [index, 1, "nn.BatchNorm2d", []]], "meta")
+            self.given[index] = Feature(layers[-1].num_features, self._stride(index, layers))
+        return self.given[index]
+
+    def _stride(self, index: int, layers: nn.Sequential) -> int | None:
+        """Run the stock layers up to `index` that have not run yet."""
+        with torch.no_grad():
+            for i, layer in enumerate(layers[: index + 1].eval()):
+                if i in self._ran:
+                    continue
+                sources, is_list = self.sources[i]
+                inputs = [self._ran[s] for s in sources]
+                try:
+                    self._ran[i] = layer(inputs if is_list else inputs[0])
+                except Exception:  # whatever a stock layer refuses on the meta device, its stride is just not known
+                    self._ran[i] = None
+        ran = self._ran[index]
+        if not isinstance(ran, torch.Tensor) or ran.ndim != 4 or SIZE % ran.shape[-2]:
+            return None
+        return SIZE // ran.shape[-2]
+
+    @cached_property
+    def activation(self) -> nn.Module | None:
+        """The activation that the file sets for its convolutions, None where it sets none."""
+        if not self.document.d.get("activation"):
+            return None
+        return self._build([[-1, 1, "Conv", [8]]], "meta")[0].act
+
+    def build(self, verbose: bool) -> nn.Sequential:
+        """Build the lowered rows."""
+        return self._build(self.rows, None, verbose)
+
+    def _build(self, rows: list[Any], device: str | None, verbose: bool = False) -> nn.Sequential:
+        d = {**self.document.d, "backbone": copy.deepcopy(rows), "head": []}
+        if device:
+            d["scale"] = self.document.scale  # so that only the last build warns where none is given
+        conv = self.tasks.Conv
+        default_act = conv.default_act  # of the whole process; the stock parser leaves it changed where it fails
+        try:
+            with torch.device(device) if device else contextlib.nullcontext():
+                return self.stock(d, self.ch, verbose)[0]
+        finally:
+            conv.default_act = default_act
+
+    def failing_row(self) -> int | None:
+        """Return the first row that the stock parser cannot build, None if it can build all that it knows."""
+        for index in range(min(self.undeclared, default=len(self.rows))):
+            try:
+                self._build(self.rows[: index + 1], "meta")
+            except Exception:
+                return index
+        return None
+
+
+def lower(row: Row, document: ModelDocument) -> list[Any]:
+    """Return a stock row as written, its named values looked up."""
+    source, repeats, module, args = copy.deepcopy(document.written[row.index])
+    return [source, repeats, module, [document.named(row.index, arg) for arg in args]]
+
+
+def on_meta(output: Output) -> Any:
+    """Return tensors of the shapes of an output, without memory."""
+    if isinstance(output, Pyramid):
+        return [torch.empty(1, c, SIZE // 2**k, SIZE // 2**k, device="meta") for k, c in output.items()]
+    size = SIZE // (output.stride or 1)
+    return torch.empty(1, output.channels, size, size, device="meta")

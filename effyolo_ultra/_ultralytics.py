@@ -1,0 +1,133 @@
+"""Everything of Ultralytics that this package replaces: three attributes, each wrapped and never rewritten."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from effyolo_ultra.errors import ModelYAMLError, UltralyticsVersionError, UnknownNameError, nearest
+
+
+def register() -> None:
+    """Make the modules, models and datasets of this package known to Ultralytics in this process.
+
+    Starting the interpreter and importing this package do it too, unless EFFYOLO_ULTRA_NO_AUTOLOAD is set. Calling it
+    again changes nothing.
+    """
+    import ultralytics.data.utils
+    import ultralytics.nn.tasks
+
+    patch_tasks(ultralytics.nn.tasks)
+    patch_data_utils(ultralytics.data.utils)
+
+
+def patch_tasks(tasks: ModuleType) -> None:
+    """Let `ultralytics.nn.tasks` build our rows and find our model YAMLs."""
+    from effyolo_ultra.registry import MODULES
+
+    # The only place where Ultralytics turns a model YAML into layers.
+    stock_parse_model = wrappable(tasks, "parse_model", "d", "ch", "verbose")
+    # How yaml_model_load, which engine.model has imported by name, finds and checks the file it reads.
+    stock_check_yaml = wrappable(tasks, "check_yaml", "file", "suffix", "hard")
+
+    # An Ultralytics that has a module of the same name, such as a fork, keeps its own.
+    modules = {name: cls for name, cls in MODULES.items() if vars(tasks).setdefault(name, cls) is cls}
+
+    if stock_parse_model:
+
+        @functools.wraps(stock_parse_model)
+        def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> Any:
+            from effyolo_ultra.parser import parse_model
+
+            return parse_model(stock_parse_model, tasks, modules, d, ch, verbose)
+
+        wrap(tasks, "parse_model", parse_model)
+
+    if stock_check_yaml:
+
+        @functools.wraps(stock_check_yaml)
+        def check_yaml(file: str | Path, *args: Any, **kwargs: Any) -> Any:
+            found = find(stock_check_yaml, "models", file, *args, **kwargs)
+            if found:
+                check_content(tasks, str(found))
+            return found
+
+        wrap(tasks, "check_yaml", check_yaml)
+
+
+def patch_data_utils(data_utils: ModuleType) -> None:
+    """Let `ultralytics.data.utils` find our dataset YAMLs."""
+    # How check_det_dataset finds the file that `data=` names.
+    stock_check_file = wrappable(data_utils, "check_file", "file", "suffix", "download", "download_dir", "hard")
+    if stock_check_file:
+
+        @functools.wraps(stock_check_file)
+        def check_file(file: str | Path, *args: Any, **kwargs: Any) -> Any:
+            return find(stock_check_file, "datasets", file, *args, **kwargs)
+
+        wrap(data_utils, "check_file", check_file)
+
+
+def find(stock: Callable[..., Any], kind: str, file: str | Path, *args: Any, **kwargs: Any) -> Any:
+    """Find a file as Ultralytics does, and where it finds none, by its bare name among ours."""
+    from effyolo_ultra import zoo
+
+    name = str(file).strip()
+    try:
+        found = stock(file, *args, **kwargs)
+    except FileNotFoundError as error:
+        ours = zoo.find(kind, name)
+        if ours:
+            return str(ours)
+        hint = nearest(Path(name).name, zoo.list_models() if kind == "models" else zoo.list_datasets())
+        if hint:
+            raise UnknownNameError(f"{error}.{hint}") from error
+        raise
+    if not found and kind == "models" and zoo.find(kind, zoo.split_scale(name)[0]):
+        zoo.model_path(name)  # refuses a scale letter that the file does not have
+    return found or str(zoo.find(kind, name) or "") or found
+
+
+def check_content(tasks: ModuleType, file: str) -> None:
+    """Raise a ModelYAMLError for a file that is no model YAML, read as Ultralytics reads it."""
+    import yaml
+
+    from effyolo_ultra.document import check_document
+
+    load = tasks.YAML.load if hasattr(tasks, "YAML") else tasks.yaml_load
+    try:
+        content = load(file)
+    except yaml.YAMLError as error:
+        raise ModelYAMLError(f"{file} is not YAML: {error}") from error
+    check_document(content, file)
+
+
+def wrappable(module: ModuleType, name: str, *parameters: str) -> Callable[..., Any] | None:
+    """Return a function of Ultralytics that is to be wrapped, None if it is wrapped already.
+
+    Raises:
+        UltralyticsVersionError: If it is not there, or does not have the expected form.
+    """
+    function = getattr(module, name, None)
+    if hasattr(function, "wrapped_by_effyolo_ultra"):
+        return None
+    found = list(inspect.signature(function).parameters) if callable(function) else None
+    if found != list(parameters):
+        version = getattr(sys.modules.get("ultralytics"), "__version__", "of unknown version")
+        form = f"takes ({', '.join(found)})" if found is not None else "is missing"
+        raise UltralyticsVersionError(
+            f"ultralytics {version} cannot be extended: {module.__name__}.{name} {form}, expected"
+            f" ({', '.join(parameters)}). Install a version that this effyolo_ultra supports, or a newer effyolo_ultra."
+        )
+    return function
+
+
+def wrap(module: ModuleType, name: str, function: Callable[..., Any]) -> None:
+    """Put `function` in the place of an attribute of Ultralytics."""
+    function.wrapped_by_effyolo_ultra = True
+    setattr(module, name, function)

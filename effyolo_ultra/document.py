@@ -1,0 +1,161 @@
+"""A model YAML as a checked document: rows, scaling, and names that stand for values."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+from collections.abc import Callable, Container, Iterable, Iterator
+from typing import Any, NoReturn
+
+import yaml
+
+from effyolo_ultra.errors import ModelYAMLError, nearest
+from effyolo_ultra.row import Row, Scaling
+
+SCALES = frozenset("nsmlx")
+
+
+def check_document(content: Any, file: str) -> None:
+    """Raise a ModelYAMLError unless a file's content has the two parts of a model YAML."""
+    if not content:
+        raise ModelYAMLError(f"{file} is empty; a model YAML has a 'backbone' and a 'head', each a list of rows.")
+    if not isinstance(content, dict):
+        raise ModelYAMLError(f"{file} holds {type(content).__name__}, not a mapping with 'backbone' and 'head'.")
+    for part in ("backbone", "head"):
+        if part not in content:
+            raise ModelYAMLError(f"{file} has no '{part}'; a model YAML has a 'backbone' and a 'head', each a list.")
+        if not isinstance(content[part], list) or (part == "backbone" and not content[part]):
+            raise ModelYAMLError(f"{file}: '{part}' must be a list of rows [from, repeats, module, args].")
+
+
+class ModelDocument:
+    """The rows of a model YAML.
+
+    Args:
+        d: The model YAML, as a dictionary.
+    """
+
+    def __init__(self, d: dict[str, Any]):
+        self.d = d
+        self.file = str(d.get("yaml_file") or "model dictionary")
+        self.written = [*(d.get("backbone") or ()), *(d.get("head") or ())]
+
+    def names_any_of(self, names: Container[str]) -> bool:
+        """Whether a row names one of the modules."""
+        return any(name in names for name in self._names())
+
+    def check_names(self, known: Callable[[str], bool], names: Iterable[str]) -> None:
+        """Raise a ModelYAMLError for the first row whose module is not known; `names` are those to suggest."""
+        for index, name in enumerate(self._names()):
+            if name and not known(name):
+                self.error(index, f"there is no module '{name}'.{nearest(name, names)}")
+
+    def _names(self) -> list[str]:
+        rows = (row if isinstance(row, (list, tuple)) else () for row in self.written)
+        return [row[2] if len(row) > 2 and isinstance(row[2], str) else "" for row in rows]
+
+    def error(self, index: int, message: str) -> NoReturn:
+        """Raise a ModelYAMLError that names the file and a row."""
+        raise ModelYAMLError(f"{self.file}, row {index}: {as_written(self.written[index])}\n  {message}")
+
+    @property
+    def scale(self) -> str:
+        """The scale in use: the letter in the file's name, or the first one of `scales`, as Ultralytics has it."""
+        return self.d.get("scale") or next(iter(self.d.get("scales") or ()), "")
+
+    @property
+    def scaling(self) -> Scaling:
+        """Depth, width and max_channels of the scale in use."""
+        scales = self.d.get("scales")
+        if not scales:
+            return Scaling(self.scale, self.d.get("depth_multiple", 1.0), self.d.get("width_multiple", 1.0))
+        if self.scale not in scales:
+            raise ModelYAMLError(f"{self.file} has no scale '{self.scale}'; its scales are {', '.join(map(str, scales))}.")
+        try:
+            depth, width, max_channels = map(float, scales[self.scale])
+        except (TypeError, ValueError):
+            raise ModelYAMLError(
+                f"{self.file}: scale '{self.scale}' must be [depth, width, max_channels], not {scales[self.scale]!r}."
+            ) from None
+        return Scaling(self.scale, depth, width, max_channels)
+
+    def rows(self) -> Iterator[Row]:
+        """Give each row, checked and with its named values looked up."""
+        scaling = self.scaling
+        for index, row in enumerate(self.written):
+            if not isinstance(row, (list, tuple)) or len(row) != 4:
+                self.error(index, "a row is a list [from, repeats, module, args].")
+            source, repeats, module, args = row
+            if not isinstance(module, str):
+                self.error(index, f"the module must be a name, not {module!r}.")
+            if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+                self.error(index, f"repeats must be a whole number, at least 1, not {repeats!r}.")
+            if not isinstance(args, (list, tuple)):
+                self.error(index, f"args must be a list, not {args!r}.")
+            values = [self._value(index, value) for value in args]
+            options = values.pop() if values and isinstance(values[-1], dict) else {}
+            yield Row(
+                index=index,
+                module=module,
+                sources=self._sources(index, source),
+                is_list=isinstance(source, (list, tuple)),
+                repeats=repeats,
+                args=values,
+                options=options,
+                text=as_written(row),
+                file=self.file,
+                scaling=scaling,
+            )
+
+    def _sources(self, index: int, source: Any) -> list[int]:
+        sources = source if isinstance(source, (list, tuple)) else [source]
+        if not sources or any(isinstance(s, bool) or not isinstance(s, int) for s in sources):
+            self.error(index, f"'from' must be the number of a layer or a list of them, not {source!r}.")
+        absolute = [s if s >= 0 else index + s for s in sources]
+        for s, a in zip(sources, absolute):
+            if a >= index:
+                self.error(index, f"'from' must name an earlier layer, but layer {s} comes {'later' if a > index else 'here'}.")
+            if a < 0 and (index, s) != (0, -1):
+                self.error(index, f"'from' {s} reaches before the first layer; the image is -1 of row 0.")
+        return absolute
+
+    def _value(self, index: int, value: Any) -> Any:
+        """Look up the named values in an arg, and evaluate literals in strings, as Ultralytics does."""
+        if isinstance(value, (list, tuple)):
+            return [self._value(index, v) for v in value]
+        if isinstance(value, dict):
+            return {k: self._value(index, v) for k, v in value.items()}
+        value = self.named(index, value)
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError, SyntaxError):
+                return ast.literal_eval(value)
+        return value
+
+    def named(self, index: int, value: Any) -> Any:
+        """Return the entry of the scale in use where `value` names a top-level mapping from scales, else `value`."""
+        if not isinstance(value, str):
+            return value
+        by_scale = self.d.get(value)
+        if value != "scales" and isinstance(by_scale, dict) and by_scale and SCALES.issuperset(by_scale):
+            if self.scale not in by_scale:
+                self.error(index, f"'{value}' has no entry for the scale {self.scale!r}, only {', '.join(by_scale)}.")
+            return copy.deepcopy(by_scale[self.scale])
+        return value
+
+    def saved(self, rows: Iterable[Row]) -> list[int]:
+        """Return the sorted indices of the layers whose outputs are needed by a layer other than the next one."""
+        return sorted(a for row in rows for s, a in zip(listed(self.written[row.index][0]), row.sources) if s != -1)
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a list as it is, anything else as a list of one."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def as_written(row: Any) -> str:
+    """Return a row as one line of YAML."""
+    try:
+        return yaml.safe_dump(row, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
+    except yaml.YAMLError:  # a dictionary made in Python can hold what YAML cannot
+        return repr(row)

@@ -1,0 +1,120 @@
+"""Weighted fusion of feature maps (EfficientDet, https://arxiv.org/abs/1911.09070, section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from effyolo_ultra.nn._checks import check_choice, check_number
+from effyolo_ultra.row import Built, Feature, Row
+
+FUSIONS = ("fast", "softmax", "sum")
+
+
+# Ultralytics' optimizers spare the parameters of nn.*Norm* classes from weight decay, and fusion weights must be
+# spared: decay alone would pull them to zero, where ReLU lets no gradient through. 1-D, so that Muon leaves them alone.
+class FusionWeights(nn.LocalResponseNorm):
+    """The learned weights of one fusion, normalised over its inputs.
+
+    `fast` is relu(w_i) / (sum_j relu(w_j) + eps), `softmax` is exp(w_i) / sum_j exp(w_j), `sum` is 1 and learns nothing.
+
+    Args:
+        inputs: Number of inputs.
+        fusion: 'fast', 'softmax' or 'sum'.
+        eps: Keeps the denominator of `fast` above zero.
+    """
+
+    def __init__(self, inputs: int, fusion: str = "fast", eps: float = 1e-4):
+        nn.Module.__init__(self)
+        self.inputs = inputs
+        self.fusion = check_choice("fusion", fusion, FUSIONS)
+        self.eps = check_number("eps", eps, above=0)
+        if fusion != "sum":
+            self.weight = nn.Parameter(torch.ones(inputs))
+
+    def reset_parameters(self) -> None:
+        """Give all inputs the same weight."""
+        if self.fusion != "sum":
+            nn.init.ones_(self.weight)
+
+    def forward(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Return each feature map times its normalised weight."""
+        if self.fusion == "sum":
+            return list(features)
+        weight = self.weight.float()  # in float16, eps is below the resolution of the sum
+        if self.fusion == "softmax":
+            weight = weight.softmax(0)
+        else:
+            weight = weight.relu()
+            weight = weight / (weight.sum() + self.eps)
+        return [w.to(x.dtype) * x for w, x in zip(weight.unbind(), features)]
+
+    def extra_repr(self) -> str:
+        """Show the options in the printed model."""
+        return f"inputs={self.inputs}, fusion={self.fusion}, eps={self.eps}"
+
+
+class BiFPN_Add(nn.Module):
+    """Weighted sum of feature maps of one shape.
+
+    In a YAML, `[[-1, 4], 1, BiFPN_Add, []]` or `[[-1, 4, 6], 1, BiFPN_Add, [{fusion: softmax}]]`.
+
+    Args:
+        inputs: Number of inputs.
+        fusion: 'fast' (section 3.3, the paper's choice), 'softmax', or 'sum' without weights.
+        eps: Keeps the denominator of `fast` above zero.
+    """
+
+    def __init__(self, inputs: int, *, fusion: str = "fast", eps: float = 1e-4):
+        super().__init__()
+        self.weights = FusionWeights(inputs, fusion, eps)
+
+    def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """Fuse tensors (N, C, H, W) into one of the same shape."""
+        first, *others = self.weights(features)
+        for feature in others:
+            first = first + feature
+        return first
+
+    @classmethod
+    def from_row(cls, row: Row) -> Built:
+        """Build from `[[layers], 1, BiFPN_Add, [{options}]]`."""
+        row.no_repeats()
+        features = row.same_size()
+        if len({f.channels for f in features}) > 1:
+            given = ", ".join(f"layer {s} has {f.channels}" for s, f in zip(row.sources, features))
+            row.error(f"inputs of {row.module} must have equal channels, but {given}: put a 1x1 Conv before.")
+        return Built(cls(len(features), **row.arguments(cls)), features[0], row.all_args)
+
+
+class BiFPN_Concat(nn.Module):
+    """Weighted concatenation of feature maps: each is scaled by its normalised weight, then they are concatenated.
+
+    In a YAML, `[[-1, 4], 1, BiFPN_Concat, []]`, `[[-1, 4], 1, BiFPN_Concat, [1, {fusion: softmax}]]`.
+
+    Args:
+        inputs: Number of inputs.
+        dim: Dimension of the concatenation; in a model YAML always 1, the channels.
+        fusion: 'fast', 'softmax', or 'sum' without weights.
+        eps: Keeps the denominator of `fast` above zero.
+    """
+
+    def __init__(self, inputs: int, dim: int = 1, *, fusion: str = "fast", eps: float = 1e-4):
+        super().__init__()
+        self.dim = dim
+        self.weights = FusionWeights(inputs, fusion, eps)
+
+    def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """Fuse tensors (N, C_i, H, W) into one (N, sum of C_i, H, W)."""
+        return torch.cat(self.weights(features), self.dim)
+
+    @classmethod
+    def from_row(cls, row: Row) -> Built:
+        """Build from `[[layers], 1, BiFPN_Concat, [1, {options}]]`."""
+        row.no_repeats()
+        features = row.same_size()
+        arguments = row.arguments(cls, "dim")
+        if arguments.get("dim", 1) != 1:
+            row.error(f"the first arg of {row.module} is the dimension, 1 (channels), not {arguments['dim']!r}.")
+        output = Feature(sum(f.channels for f in features), features[0].stride)
+        return Built(cls(len(features), **arguments), output, row.all_args)

@@ -1,0 +1,39 @@
+"""TensorFlow's SAME padding without padding the feature map.
+
+With kernel k and stride 2, SAME pads (k - 1) / 2 on both sides for an odd size, and one less on the top or left for an
+even size. The even case is the same convolution with a zero row or column put before the kernel and symmetric padding,
+which costs nothing, while padding the feature map moves all of it through memory.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with odd kernel, stride 2 and SAME padding; its weights are those of `nn.Conv2d`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve (N, C, H, W) to (N, C', ceil(H / 2), ceil(W / 2))."""
+        even_h, even_w = (int(size) % 2 == 0 for size in x.shape[-2:])
+        weight = F.pad(self.weight, (int(even_w), 0, int(even_h), 0)) if even_h or even_w else self.weight
+        padding = [k // 2 for k in self.kernel_size]
+        return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+def same_max_pool2d(x: torch.Tensor) -> torch.Tensor:
+    """Max-pool (N, C, H, W) with kernel 3, stride 2 and SAME padding to (N, C, ceil(H / 2), ceil(W / 2))."""
+    padding = [int(size) % 2 for size in x.shape[-2:]]
+    return F.max_pool2d(x, kernel_size=3, stride=2, padding=padding, ceil_mode=True)
+
+
+def use_same_conv2d(module: nn.Module) -> None:
+    """Let the SAME convolutions of a timm model run as SameConv2d, in place."""
+    from timm.layers import Conv2dSame
+
+    for conv in module.modules():
+        odd_kernel = isinstance(conv, Conv2dSame) and all(k % 2 for k in conv.kernel_size)
+        if odd_kernel and tuple(conv.stride) == (2, 2) and tuple(conv.dilation) == (1, 1):
+            conv.__class__ = SameConv2d

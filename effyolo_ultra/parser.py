@@ -1,0 +1,114 @@
+"""Ultralytics' `parse_model` for model YAMLs that also name modules of this package.
+
+The stock parser stays the only authority on stock rows. A row of ours is *lowered*: its module is built here, and the
+stock parser is given a row of its own that declares the module's output channels. Where a row of ours takes the output
+of a stock row, the stock parser is asked for its channels (both in _probe.py). One stock call on the lowered rows
+builds every stock layer in its full context, and the modules take the places of their declarations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from effyolo_ultra._probe import StockParser
+from effyolo_ultra._table import replace_lines, table_line
+from effyolo_ultra.document import ModelDocument
+from effyolo_ultra.errors import ModelYAMLError
+from effyolo_ultra.row import Built, Pyramid, Row, pyramid_needs_level
+
+
+def parse_model(
+    stock: Callable[..., Any],
+    tasks: ModuleType,
+    modules: Mapping[str, type],
+    d: dict[str, Any],
+    ch: int,
+    verbose: bool = True,
+) -> tuple[nn.Sequential, list[int]]:
+    """Build the network that a model YAML describes.
+
+    Args:
+        stock: Ultralytics' own `parse_model`.
+        tasks: The module `ultralytics.nn.tasks`.
+        modules: The registered modules by name.
+        d: The model YAML, as a dictionary.
+        ch: Channels of the image.
+        verbose: Whether to print the model table.
+
+    Returns:
+        The layers, and the sorted indices of those whose outputs are needed later.
+
+    Raises:
+        ModelYAMLError: If the YAML describes no network.
+    """
+    document = ModelDocument(d)
+    document.check_names(lambda name: name in modules or is_stock(tasks, name), [*modules, *stock_names(tasks)])
+    if not document.names_any_of(modules):
+        return stock(d, ch, verbose)
+
+    rows = list(document.rows())
+    parser = StockParser(stock, tasks, document, rows, modules, ch)
+    try:
+        built = build_registered(rows, modules, parser)
+        lines = {}
+        for row in rows:
+            if row.index in built:
+                module, _, args = built[row.index]
+                module.np = sum(p.numel() for p in module.parameters())
+                module.i, module.f, module.type = row.index, document.written[row.index][0], str(type(module))[8:-2]
+                lines[row.index] = table_line(module, row.scaling.repeats(row.repeats), args)
+        with replace_lines(tasks.LOGGER, lines):
+            model = parser.build(verbose)
+    except ModelYAMLError:
+        raise
+    except Exception as error:  # of the stock parser, which does not say where
+        index = parser.failing_row()
+        if index is None:
+            raise
+        document.error(index, f"Ultralytics cannot build this row: {type(error).__name__}: {error}")
+    for index, (module, *_) in built.items():
+        model[index] = module
+    return model, document.saved(rows)
+
+
+def build_registered(rows: list[Row], modules: Mapping[str, type], parser: StockParser) -> dict[int, Built]:
+    """Build the modules of the registered rows, and declare to the stock parser what they give."""
+    built = {}
+    for row in rows:
+        if row.module in modules:
+            inputs = [parser.output(source) for source in row.sources]
+            row = dataclasses.replace(row, inputs=inputs, activation=parser.activation)
+            built[row.index] = build(modules[row.module], row)
+            parser.declare(row.index, built[row.index].output)
+        else:
+            for source in row.sources:
+                if isinstance(given := parser.given.get(source), Pyramid):
+                    row.error(pyramid_needs_level(source, given))
+    return built
+
+
+def build(cls: Any, row: Row) -> Built:
+    """Build the module of a row; what its constructor refuses is an error of the row."""
+    try:
+        return cls.from_row(row)
+    except ModelYAMLError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        row.error(str(error))
+
+
+def is_stock(tasks: ModuleType, name: str) -> bool:
+    """Whether Ultralytics itself knows the module."""
+    if name.startswith("nn."):
+        return hasattr(nn, name[3:])
+    return name.startswith("torchvision.ops.") or name in vars(tasks)
+
+
+def stock_names(tasks: ModuleType) -> list[str]:
+    """Return the names of Ultralytics' own modules, to suggest."""
+    return [name for name, value in vars(tasks).items() if isinstance(value, type) and issubclass(value, nn.Module)]

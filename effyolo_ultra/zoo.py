@@ -1,0 +1,72 @@
+"""The YAML files that this package ships: model YAMLs (the zoo) and dataset YAMLs."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+from effyolo_ultra.document import SCALES
+from effyolo_ultra.errors import UnknownNameError, nearest
+
+PACKAGE = Path(__file__).parent
+
+
+def folder(name: str) -> Path:
+    """Return the folder `models` or `datasets`: inside an installed package, beside it in a checkout."""
+    installed = PACKAGE / name
+    return installed if installed.is_dir() else PACKAGE.parent / name
+
+
+def list_models() -> list[str]:
+    """Return the names of all model YAMLs, with every scale letter that a file has."""
+    return sorted(name for path in folder("models").rglob("*.yaml") for name in names(path))
+
+
+def list_datasets() -> list[str]:
+    """Return the names of all dataset YAMLs."""
+    return sorted(path.name for path in folder("datasets").rglob("*.yaml"))
+
+
+def model_path(name: str) -> Path:
+    """Return the path of a model YAML of the zoo.
+
+    Args:
+        name: Its name, such as 'yolov5-effb3-bifpn.yaml' or, with a scale letter, 'yolov5s-effnet-bifpn.yaml'.
+
+    Raises:
+        UnknownNameError: If the zoo has no such file; the message names the nearest ones.
+    """
+    base, letter = split_scale(name)
+    path = find("models", name) or find("models", base)
+    if path is None:
+        raise UnknownNameError(f"there is no model '{name}'.{nearest(name, list_models())}")
+    if letter and letter not in scales(path) and path.name == base:
+        raise UnknownNameError(f"'{name}' has one size only, without a scale letter: it is called '{base}'.")
+    return path
+
+
+def find(kind: str, name: str) -> Path | None:
+    """Return the path of a shipped file by its bare name, None if there is none."""
+    return next(iter(sorted(folder(kind).rglob(name))), None) if re.fullmatch(r"[\w.+-]+\.ya?ml", name) else None
+
+
+def names(path: Path) -> list[str]:
+    """Return the names of a model YAML: one for each of its scales, or its own."""
+    stem = re.match(r"yolov?\d+", path.name)
+    letters = scales(path) if stem else ()
+    return [f"{stem[0]}{letter}{path.name[stem.end() :]}" for letter in letters] or [path.name]
+
+
+@lru_cache(maxsize=None)
+def scales(path: Path) -> tuple[str, ...]:
+    """Return the scale letters of a model YAML, none for a file of one size."""
+    return tuple(yaml.safe_load(path.read_text(encoding="utf-8")).get("scales") or ())
+
+
+def split_scale(name: str) -> tuple[str, str]:
+    """Split 'yolov5s-effnet-bifpn.yaml' into the file's name 'yolov5-effnet-bifpn.yaml' and the scale letter 's'."""
+    match = re.match(rf"(yolov?\d+)([{''.join(SCALES)}])(?=[-_.])", name)
+    return (f"{match[1]}{name[match.end() :]}", match[2]) if match else (name, "")
