@@ -102,8 +102,8 @@ def check_content(tasks: ModuleType, file: str) -> None:
     load = tasks.YAML.load if hasattr(tasks, "YAML") else tasks.yaml_load
     try:
         content = load(file)
-    except yaml.YAMLError as error:
-        raise ModelYAMLError(f"{file} is not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError) as error:  # by version: what its own loader refuses
+        raise ModelYAMLError(f"{file} is no model YAML: {error}") from error
     check_document(content, file)
 
 

@@ -65,6 +65,7 @@ class TimmBackbone(nn.Module):
         if hasattr(body, "_stage_out_idx"):  # timm keeps the stages of an EfficientNet behind the last one asked for
             body.blocks = body.blocks[: max(body._stage_out_idx)]
         use_same_conv2d(body)
+        keep_batch_norm(body)
         return body
 
     @property
@@ -180,6 +181,17 @@ def normalization(pretrained_cfg: Mapping[str, Any], channels: int) -> tuple[tor
     constants = constants[:, torch.arange(channels) % constants.shape[1]]
     mean, std = constants.view(2, 1, channels, 1, 1)
     return mean.clone(), std.clone()
+
+
+class BackboneBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm with the eps and momentum of its model; those of plain `nn.BatchNorm2d` Ultralytics sets to its own."""
+
+
+def keep_batch_norm(body: nn.Module) -> None:
+    """Keep eps and momentum of a timm model's BatchNorm as they are, in place."""
+    for module in body.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = BackboneBatchNorm2d
 
 
 def rebuild(cls: type[TimmBackbone], arguments: Mapping[str, Any]) -> TimmBackbone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -65,13 +66,16 @@ class BiFPN(nn.Module):
             raise ValueError("BiFPN needs at least two levels")
         check_int("channels", channels)
         check_int("repeats", repeats, 1)
+        act = nn.SiLU() if act is None else act
+        if not isinstance(act, nn.Module):
+            raise TypeError(f"act must be a torch.nn.Module, not {act!r}")
         extra = self.levels[len(inputs) :]
         self.extra_levels = nn.ModuleList(
             Lateral(in_channels[inputs[-1]] if i == 0 else channels, channels) for i in range(len(extra))
         )
         first = [*in_channels.values(), *(channels for _ in extra)]
         self.cells = nn.ModuleList(
-            BiFPNCell(first if i == 0 else [channels] * len(first), channels, fusion, eps, act or nn.SiLU())
+            BiFPNCell(first if i == 0 else [channels] * len(first), channels, fusion, eps, act)
             for i in range(repeats)
         )
 
@@ -162,7 +166,7 @@ class BiFPNNode(nn.Module):
         super().__init__()
         self.laterals = nn.ModuleList(Lateral(c, channels) for c in in_channels)
         self.fuse = BiFPN_Add(len(in_channels), fusion=fusion, eps=eps)
-        self.act = act
+        self.act = copy.deepcopy(act)
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.pointwise = conv_bn(channels, channels)
 

@@ -1,0 +1,64 @@
+"""Every test leaves the user's Ultralytics settings, datasets and runs alone."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Before anything imports ultralytics, here and in every subprocess of a test.
+_HOME = Path(tempfile.mkdtemp(prefix="effyolo-tests-"))
+os.environ["YOLO_CONFIG_DIR"] = str(_HOME)
+os.environ["YOLO_AUTOINSTALL"] = "false"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remove_home():
+    yield
+    import shutil
+
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture
+def model_yaml(tmp_path):
+    """Write a model YAML and return its path."""
+
+    def write(text, name="model.yaml"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def run_python():
+    """Run a script in a fresh process and return its result."""
+
+    def run(code, *args, cwd=None, **env):
+        return subprocess.run(
+            [sys.executable, "-c", code, *args],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, **env},
+            timeout=600,
+        )
+
+    return run
+
+
+@pytest.fixture
+def run_json(run_python, tmp_path):
+    """Run a script that prints a JSON document as its last line, from an empty directory."""
+
+    def run(code, *args, **env):
+        done = run_python(code, *args, cwd=tmp_path, **env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run

@@ -1,0 +1,153 @@
+"""Backbones: timm's numbers, the input normalised, and a pickle that does without timm's classes."""
+
+import copy
+import io
+import pickletools
+import zipfile
+
+import pytest
+import timm
+import torch
+
+from effyolo_ultra.nn import EfficientNetBackbone, TimmBackbone
+
+
+def test_features_equal_timm_on_the_normalised_image():
+    torch.manual_seed(0)
+    reference = timm.create_model("tf_efficientnet_b0", features_only=True, out_indices=(2, 3, 4)).eval()
+    ours = EfficientNetBackbone("b0").eval()
+    ours.body.load_state_dict(reference.state_dict())
+    image = torch.rand(2, 3, 96, 128)
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
+    torch.testing.assert_close(ours(image), reference((image - mean) / std), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(65, 97), (64, 97), (33, 33)])
+def test_odd_sizes_equal_timm(size):
+    reference = timm.create_model("tf_efficientnet_b0", features_only=True, out_indices=(2, 3, 4)).eval()
+    ours = EfficientNetBackbone("b0").eval()
+    ours.body.load_state_dict(reference.state_dict())
+    image = torch.rand(1, 3, *size)
+    torch.testing.assert_close(ours(image), reference((image - ours.mean) / ours.std), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("variant", "mean", "std"),
+    [
+        ("b3", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("v2-s", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("tf_efficientnet_b0.ap_in1k", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    ],
+)
+def test_normalisation_is_that_of_the_weights(variant, mean, std):
+    with torch.device("meta"):
+        model = EfficientNetBackbone(variant)
+    cfg = timm.get_pretrained_cfg(model.model_name)
+    assert (cfg.mean, cfg.std) == (mean, std)
+    small = EfficientNetBackbone("b0") if variant == "b3" else None
+    if small:
+        torch.testing.assert_close(small.mean.flatten(), torch.tensor(mean))
+        torch.testing.assert_close(small.std.flatten(), torch.tensor(std))
+
+
+@pytest.mark.parametrize(("channels", "mean"), [(1, [0.449]), (4, [0.485, 0.456, 0.406, 0.485])])
+def test_other_numbers_of_channels(channels, mean):
+    model = EfficientNetBackbone("b0", channels)
+    torch.testing.assert_close(model.mean.flatten(), torch.tensor(mean), rtol=1e-3, atol=1e-3)
+    assert [x.shape for x in model(torch.rand(1, channels, 64, 64))] == [(1, 40, 8, 8), (1, 112, 4, 4), (1, 320, 2, 2)]
+
+
+VARIANTS = {**EfficientNetBackbone.variants, "efficientnet_b0": "efficientnet_b0"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_gives_its_levels(variant):
+    with torch.device("meta"):
+        model = EfficientNetBackbone(variant, levels=[2, 3, 4, 5]).eval()
+        assert model.model_name == VARIANTS[variant]
+        pyramid = model(torch.zeros(1, 3, 256, 384))
+    assert [x.shape for x in pyramid] == [(1, c, 256 // 2**k, 384 // 2**k) for k, c in zip(model.levels, model.out_channels)]
+
+
+def test_b3_has_the_channels_of_the_openmmlab_config():
+    with torch.device("meta"):
+        assert EfficientNetBackbone("b3").out_channels == (48, 136, 384)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "swin_tiny_patch4_window7_224", "mobilenetv3_small_050"])
+def test_any_timm_model_with_features(name):
+    size = 224
+    model = TimmBackbone(name, levels=[3, 4, 5]).eval()
+    pyramid = model(torch.rand(1, 3, size, size))
+    assert [x.shape for x in pyramid] == [(1, c, size // 2**k, size // 2**k) for k, c in zip((3, 4, 5), model.out_channels)]
+
+
+@pytest.mark.parametrize(("cls", "name"), [(EfficientNetBackbone, "b0"), (TimmBackbone, "mobilenetv3_small_050"), (TimmBackbone, "resnet18")])
+def test_stages_behind_the_last_level_are_left_out(cls, name):
+    model = cls(name, levels=[2, 3])
+    sum(x.sum() for x in model(torch.rand(1, 3, 64, 64))).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_stem_is_the_first_parameter_and_no_child_is_called_model():
+    model = EfficientNetBackbone("b0")
+    assert next(model.parameters()).shape == (32, 3, 3, 3)  # Ultralytics counts FLOPs by it
+    assert "model" not in dict(model.named_children())  # Ultralytics' freeze looks for "model.<number>."
+
+
+def test_drop_path_is_active_in_training_only():
+    model = EfficientNetBackbone("b0", drop_path_rate=0.9)
+    image = torch.rand(4, 3, 64, 64)
+    with torch.no_grad():
+        assert not torch.equal(model(image)[-1], model(image)[-1])
+        model.eval()
+        assert torch.equal(model(image)[-1], model(image)[-1])
+
+
+def saved(module):
+    file = io.BytesIO()
+    torch.save(module, file)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize(("cls", "name"), [(EfficientNetBackbone, "b0"), (TimmBackbone, "resnet18")])
+def test_pickle_holds_no_class_of_timm_and_restores_everything(cls, name):
+    model = cls(name, 4, levels=[3, 5], drop_path_rate=0.1).half().eval()
+    model.i, model.f, model.type, model.np = 0, -1, "backbone", 7
+    next(model.parameters()).requires_grad_(False)
+    file = saved(model)
+    with zipfile.ZipFile(file) as archive:
+        pickle = archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl")))
+    assert "timm" not in {str(arg).split(".")[0] for _, arg, _ in pickletools.genops(pickle) if isinstance(arg, str)}
+    file.seek(0)
+    torch.manual_seed(5)
+    random_state = torch.get_rng_state()
+    loaded = torch.load(file, weights_only=False)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert type(loaded) is cls and (loaded.i, loaded.f, loaded.type, loaded.np) == (0, -1, "backbone", 7)
+    assert not loaded.training and not loaded.body.training
+    assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in model.parameters()]
+    assert {k: v.dtype for k, v in loaded.state_dict().items()} == {k: v.dtype for k, v in model.state_dict().items()}
+    image = torch.rand(1, 4, 64, 64)
+    for a, b in zip(loaded.float()(image), model.float()(image)):
+        assert torch.equal(a, b)
+
+
+def test_copies_do_not_share_weights():
+    model = EfficientNetBackbone("b0")
+    clone = copy.deepcopy(model)
+    next(clone.parameters()).data.zero_()
+    assert next(model.parameters()).abs().sum() > 0
+    assert type(clone.body) is type(model.body) and clone.body is not model.body
+
+
+def test_ultralytics_leaves_the_batch_norm_of_the_backbone_alone():
+    from ultralytics.nn.tasks import DetectionModel
+
+    head = [[0, 1, "PyramidLevel", [4]], [[-1], 1, "Detect", ["nc"]]]
+    for row in ["EfficientNetBackbone", "b0"], ["TimmBackbone", "resnet18"]:
+        plain = {n: (m.eps, m.momentum) for n, m in getattr(__import__("effyolo_ultra.nn", fromlist=["nn"]), row[0])(row[1], levels=[4]).named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+        d = {"nc": 1, "backbone": [[-1, 1, row[0], [row[1], {"levels": [4]}]]], "head": copy.deepcopy(head)}
+        built = DetectionModel(d, verbose=False).model[0]
+        assert plain and plain == {n: (m.eps, m.momentum) for n, m in built.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
