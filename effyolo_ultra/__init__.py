@@ -1,1 +1,50 @@
-"""EfficientNet backbones and BiFPN necks for Ultralytics YOLO, described in a model YAML."""
+"""EfficientNet backbones and BiFPN necks for Ultralytics YOLO, described in a model YAML.
+
+This file runs at every interpreter start of an environment that holds the package. It therefore imports nothing but
+`_autoload`, and hands out the public names when they are first asked for (PEP 562).
+"""
+
+from effyolo_ultra._autoload import install as _install
+
+__version__ = "0.1.0"
+
+# Public name -> "module:attribute"; without an attribute, the module itself.
+_LAZY = {
+    "register": "effyolo_ultra._ultralytics:register",
+    "register_module": "effyolo_ultra.registry:register_module",
+    "list_models": "effyolo_ultra.zoo:list_models",
+    "model_path": "effyolo_ultra.zoo:model_path",
+    "nn": "effyolo_ultra.nn",
+    "shapes": "effyolo_ultra.shapes",
+}
+
+# For type checkers, which take any variable of this name for typing's; importing typing would cost every start.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from effyolo_ultra import nn as nn
+    from effyolo_ultra import shapes as shapes
+    from effyolo_ultra._ultralytics import register as register
+    from effyolo_ultra.registry import register_module as register_module
+    from effyolo_ultra.zoo import list_models as list_models
+    from effyolo_ultra.zoo import model_path as model_path
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module_name, _, attribute = _LAZY[name].partition(":")
+    value = import_module(module_name)
+    if attribute:
+        value = getattr(value, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
+# Last, because it may import our own modules at once, and those may use the names above.
+_install()

@@ -1,0 +1,1 @@
+"""Synthetic data sets of simple shapes, drawn on demand."""
