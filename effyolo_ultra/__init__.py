@@ -11,7 +11,6 @@ __version__ = "0.1.0"
 # Public name -> "module:attribute"; without an attribute, the module itself.
 _LAZY = {
     "register": "effyolo_ultra._ultralytics:register",
-    "register_module": "effyolo_ultra.registry:register_module",
     "list_models": "effyolo_ultra.zoo:list_models",
     "model_path": "effyolo_ultra.zoo:model_path",
     "nn": "effyolo_ultra.nn",
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from effyolo_ultra import nn as nn
     from effyolo_ultra import shapes as shapes
     from effyolo_ultra._ultralytics import register as register
-    from effyolo_ultra.registry import register_module as register_module
     from effyolo_ultra.zoo import list_models as list_models
     from effyolo_ultra.zoo import model_path as model_path
 

@@ -1,0 +1,195 @@
+"""The main job with the stock `yolo` command, from a directory outside the checkout."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from ultralytics import YOLO
+
+from effyolo_ultra.shapes import CLASSES, make_shapes
+
+pytestmark = pytest.mark.slow
+
+YOLO_COMMAND = str(Path(sysconfig.get_path("scripts")) / "yolo")
+MODELS = ["yolov5-effb3-bifpn.yaml", "yolov5s-effnet-bifpn.yaml", "yolov5n-effdet.yaml", "yolov5-effb0-pan.yaml"]
+QUICK = ["imgsz=64", "batch=8", "workers=0", "device=cpu", "plots=False"]
+
+
+def yolo(folder, *args, check=True):
+    done = subprocess.run([YOLO_COMMAND, *args], cwd=folder, capture_output=True, text=True, timeout=900)
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A directory outside the checkout with a small data set."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    make_shapes(folder / "small", train=24, val=8, imgsz=96)
+    names = {i: name for i, name in enumerate(CLASSES)}
+    data = {"path": str(folder / "small"), "train": "images/train", "val": "images/val", "names": names}
+    (folder / "small.yaml").write_text(json.dumps(data), encoding="utf-8")  # JSON is YAML
+    return folder
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def trained(folder, request):
+    """The best.pt of one epoch."""
+    name = Path(request.param).stem
+    yolo(folder, "train", f"model={request.param}", "data=small.yaml", "epochs=1", "project=runs", f"name={name}", *QUICK)
+    best = next(folder.rglob(f"{name}/weights/best.pt"))
+    # One epoch on few pictures says nothing yet: spread the class scores, so that there are boxes to compare.
+    checkpoint = torch.load(best, weights_only=False)
+    torch.manual_seed(0)
+    for branch in checkpoint["model"].model[-1].cv3:
+        branch[-1].weight.data.normal_(0, 2)
+    torch.save(checkpoint, best)
+    return best
+
+
+def boxes(model, images):
+    """Return the boxes (x1, y1, x2, y2, confidence, class) for each picture."""
+    results = YOLO(model, task="detect").predict(images, imgsz=64, conf=0.3, device="cpu", verbose=False, rect=False)
+    return [r.boxes.data.numpy() for r in results]
+
+
+def test_val_and_predict(folder, trained):
+    printed = yolo(folder, "val", f"model={trained}", "data=small.yaml", *QUICK).stdout
+    assert "mAP50" in printed
+    pictures = folder / "small" / "images" / "val"
+    yolo(folder, "predict", f"model={trained}", f"source={pictures}", "imgsz=64", "device=cpu", f"project={trained.parent}", "name=out")
+    drawn = list((trained.parent / "out").glob("*.jpg"))
+    assert len(drawn) == len(list(pictures.iterdir())) == 8
+
+
+@pytest.mark.parametrize("format_", ["onnx", "torchscript"])
+def test_exported_file_gives_the_same_boxes(folder, trained, format_):
+    yolo(folder, "export", f"model={trained}", f"format={format_}", "imgsz=64", "device=cpu")
+    images = [cv2.imread(str(p)) for p in sorted((folder / "small" / "images" / "val").iterdir())]
+    expected = boxes(trained, images)
+    exported = boxes(trained.with_suffix(f".{format_}"), images)
+    assert sum(len(b) for b in expected) > 20
+    for a, b in zip(expected, exported):
+        np.testing.assert_allclose(b, a, atol=1e-3 * 96, rtol=1e-3)
+
+
+@pytest.mark.parametrize("format_", ["onnx", "torchscript"])
+def test_exported_file_in_its_own_runtime_gives_the_same_output(folder, trained, format_):
+    file = trained.with_suffix(f".{format_}")
+    if not file.exists():
+        yolo(folder, "export", f"model={trained}", f"format={format_}", "imgsz=64", "device=cpu")
+    image = torch.rand(1, 3, 64, 64)
+    model = YOLO(trained).model.float().fuse(verbose=False).eval()
+    with torch.no_grad():
+        expected = model(image)[0].numpy()
+    if format_ == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        output = session.run(None, {session.get_inputs()[0].name: image.numpy()})[0]
+    else:
+        output = torch.jit.load(str(file))(image).numpy()
+    np.testing.assert_allclose(output, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_fine_tune_starts_from_the_weights(folder, trained):
+    name = f"tuned-{trained.parts[-3]}"
+    done = yolo(folder, "train", f"model={trained}", "data=small.yaml", "epochs=1", "project=runs", f"name={name}", "optimizer=SGD", "lr0=1e-9", "warmup_epochs=0", *QUICK)
+    printed = done.stdout + done.stderr
+    tuned, before = (YOLO(p).model for p in (next(folder.rglob(f"{name}/weights/best.pt")), trained))
+    counted = [line for line in printed.splitlines() if "Transferred" in line]
+    if counted:  # by version: it names what was taken over
+        taken, total = counted[-1].split("Transferred ")[1].split()[0].split("/")
+        assert taken == total
+    for (key, a), b in zip(before.named_parameters(), tuned.parameters()):
+        torch.testing.assert_close(b, a, rtol=0.01, atol=0.01, msg=key)
+
+
+def test_killed_training_resumes(folder):
+    args = ["train", "model=yolov5n-effdet.yaml", "data=small.yaml", "epochs=4", "project=runs", "name=killed", *QUICK]
+    process = subprocess.Popen([YOLO_COMMAND, *args], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 300
+    while not (rows := [p for p in folder.rglob("killed/results.csv") if len(p.read_text().splitlines()) > 2]):
+        assert process.poll() is None and time.time() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    weights = rows[0].parent / "weights"
+    printed = yolo(folder, "train", "resume=True", f"model={weights / 'last.pt'}")
+    assert "Resuming training" in printed.stdout + printed.stderr
+    epochs = [line.split(",")[0].strip() for line in rows[0].read_text().splitlines()[1:]]
+    assert epochs == ["1", "2", "3", "4"]
+
+
+def test_module_form_of_the_command(folder):
+    command = [sys.executable, "-m", "ultralytics.cfg.__init__", "export", "model=yolov5n-effdet.yaml", "imgsz=64"]
+    done = subprocess.run([*command, "format=torchscript"], cwd=folder, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "yolov5n-effdet.torchscript" in done.stdout + done.stderr
+
+
+def test_spawned_child(folder):
+    code = (
+        "import multiprocessing as mp\n"
+        "def job(queue):\n"
+        "    from ultralytics import YOLO\n"
+        "    queue.put(type(YOLO('yolov5n-effdet.yaml').model.model[1]).__name__)\n"
+        "if __name__ == '__main__':\n"
+        "    context = mp.get_context('spawn')\n"
+        "    queue = context.Queue()\n"
+        "    child = context.Process(target=job, args=(queue,))\n"
+        "    child.start(); print(queue.get(timeout=300)); child.join()\n"
+    )
+    script = folder / "spawn.py"
+    script.write_text(code, encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], cwd=folder, capture_output=True, text=True, timeout=600)
+    assert done.stdout.strip().splitlines()[-1:] == ["BiFPN"], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("model", ["yolov5n-effdet.yaml", "checkpoint"])
+def test_worker_file_of_multi_gpu_training(folder, model):
+    """Ultralytics writes this file and starts one process a GPU with it; here one process runs it, on the CPU."""
+    if model == "checkpoint":
+        YOLO("yolov5n-effdet.yaml").save(folder / "start.pt")
+        model = "start.pt"
+    code = (
+        "from ultralytics import YOLO\n"
+        "from ultralytics.models.yolo.detect import DetectionTrainer\n"
+        "from ultralytics.utils.dist import generate_ddp_file\n"
+        f"args = dict(model={model!r}, data='small.yaml', epochs=1, imgsz=64, batch=8, workers=0, device='cpu', plots=False, project='runs', name='ddp-{Path(model).suffix[1:]}')\n"
+        "print(generate_ddp_file(DetectionTrainer(overrides=args)))\n"
+    )
+    made = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600)
+    assert made.returncode == 0, made.stdout + made.stderr
+    worker = made.stdout.strip().splitlines()[-1]
+    done = subprocess.run([sys.executable, worker], cwd=folder, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert next(folder.rglob(f"ddp-{Path(model).suffix[1:]}/weights/best.pt")).is_file()
+
+
+def test_errors_reach_the_user_of_the_command(folder):
+    (folder / "bad.yaml").write_text("nc: 1\nbackbone:\n  - [-1, 1, EfficientNetBackbone, [b99]]\nhead: []\n", encoding="utf-8")
+    for model, message in (("bad.yaml", "bad.yaml, row 0"), ("yolov5s-effb3-bifpn.yaml", "'yolov5-effb3-bifpn.yaml'")):
+        done = yolo(folder, "train", f"model={model}", "data=small.yaml", "epochs=1", check=False)
+        assert done.returncode != 0 and message in done.stderr
+
+
+def test_unknown_data_name_says_which_are_near(folder):
+    done = yolo(folder, "train", "model=yolov5n-effdet.yaml", "data=shape.yaml", "epochs=1", check=False)
+    assert done.returncode != 0 and "shapes.yaml" in done.stderr
+
+
+def test_opt_out(folder):
+    environment = {**os.environ, "EFFYOLO_ULTRA_NO_AUTOLOAD": "1"}
+    done = subprocess.run([YOLO_COMMAND, "export", "model=yolov5n-effdet.yaml"], cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.returncode != 0 and "FileNotFoundError" in done.stderr
