@@ -17,7 +17,7 @@ import pytest
 from effyolo_ultra.shapes import CLASSES, KEYPOINTS, TASKS
 from effyolo_ultra.shapes import geometry as geo
 from effyolo_ultra.shapes.labels import label_lines
-from effyolo_ultra.shapes.outlines import outline
+from effyolo_ultra.shapes.outlines import SYMMETRY, box_angle, outline
 from effyolo_ultra.shapes.paint import _paint_shape, paint_scene
 from effyolo_ultra.shapes.scenes import MAX_SHAPES, MAX_SIZE, MIN_SHAPES, MIN_SIZE, MIN_VISIBLE, Shape, random_scene
 
@@ -122,11 +122,36 @@ def test_clips_to_the_frame():
 def test_oriented_box_of_a_turned_rectangle(degrees):
     turn = cv2.getRotationMatrix2D((0, 0), -degrees, 1)[:, :2]
     corners = np.array([(-0.3, -0.1), (0.3, -0.1), (0.3, 0.1), (-0.3, 0.1)]) @ turn.T + 0.5
-    assert geo.oriented_box(np.roll(corners, 1, axis=0)) == pytest.approx(corners, abs=1e-6)
+    assert geo.oriented_box(np.roll(corners, 1, axis=0), np.radians(degrees)) == pytest.approx(corners)
 
 
-def test_oriented_box_of_a_circle_is_upright():
-    assert geo.oriented_box(outline("circle", 0) / 2 + 0.5) == pytest.approx(geo.FRAME * 0.5 + 0.25, abs=1e-3)
+@pytest.mark.parametrize(
+    ("name", "degrees", "expected"),
+    [
+        ("circle", 30, 0),
+        ("arrow", 30, 30),
+        ("arrow", 130, 40),
+        ("heart", 350, -10),
+        ("square", 80, -10),
+        ("triangle", 80, -10),
+        ("triangle", 40, 10),
+        ("star", 30, -6),
+    ],
+)
+def test_box_angle(name, degrees, expected):
+    assert np.degrees(box_angle(name, np.radians(degrees))) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_looks_the_same_has_the_same_oriented_box(name):
+    """An outline that fits itself when turned must not be told from itself by its label, and others must."""
+    for turns in (2, 3, 4, 5):
+        both = [Shape(CLASSES.index(name), outline(name, a) * 0.5 + 0.5, a) for a in (0.3, 0.3 + 2 * np.pi / turns)]
+        first, second = (raster(shape.outline, 200) for shape in both)
+        alike = (first & second).sum() / (first | second).sum() > 0.97
+        assert alike == (name == "circle" or SYMMETRY.get(name, 1) % turns == 0)
+        first, second = (numbers([shape], "obb")[0] for shape in both)
+        assert first == pytest.approx(second, abs=0.01) or not alike
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -167,8 +192,10 @@ def test_labels_of_the_four_tasks_agree():
                 assert all(
                     cv2.pointPolygonTest(rectangle.astype(np.float32), p, True) > -3e-6 for p in polygon.tolist()
                 )
-                _, (width, height), _ = cv2.minAreaRect((polygon * 1000).astype(np.float32))
-                assert geo.area(rectangle) * 1e6 == pytest.approx(width * height, rel=0.006)
+                directions = sides / np.linalg.norm(sides, axis=1, keepdims=True)
+                reach = (polygon @ directions.T).max(axis=0) - (rectangle * directions).sum(axis=1)
+                length = np.linalg.norm(sides, axis=1)
+                assert reach == pytest.approx(length, abs=3e-6), "a side does not touch the outline"
 
 
 def test_keypoint_visibility_is_what_the_picture_shows():
@@ -196,8 +223,8 @@ def test_keypoint_visibility_is_what_the_picture_shows():
 def test_flip_idx_mirrors_the_keypoints():
     flip_idx = yaml_of("pose")["flip_idx"]
     for k in SCENES:
-        mirrored = [Shape(shape.class_id, (1 - shape.outline[:, :1], shape.outline[:, 1:])) for shape in scene(k)]
-        mirrored = [Shape(class_id, np.concatenate(columns, axis=1)) for class_id, columns in mirrored]
+        mirror = np.array([-1.0, 1.0]), np.array([1.0, 0.0])
+        mirrored = [Shape(s.class_id, s.outline * mirror[0] + mirror[1], -s.angle) for s in scene(k)]
         for label, other in zip(numbers(scene(k), "pose"), numbers(mirrored, "pose")):
             points, expected = label[4:].reshape(-1, 3), other[4:].reshape(-1, 3)[flip_idx]
             assert points[:, 1:] == pytest.approx(expected[:, 1:], abs=1.1e-6)

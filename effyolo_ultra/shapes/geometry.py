@@ -71,25 +71,13 @@ def visible_fraction(points: np.ndarray, above: Sequence[np.ndarray], resolution
     return float(visible.sum() / whole.sum())
 
 
-def oriented_box(points: np.ndarray, tie: float = 0.005) -> np.ndarray:
-    """The smallest rectangle, turned by any angle, around a polygon.
-
-    It has a side along an edge of the convex hull. Of those that are the smallest within `tie` (four around a square,
-    every one around a circle) the one nearest to upright is taken, so that the same picture always has the same box.
+def oriented_box(points: np.ndarray, angle: float) -> np.ndarray:
+    """The rectangle turned by `angle` (radians, clockwise as seen) that fits tightly around a polygon.
 
     Returns:
         The corners (4, 2), clockwise as seen.
     """
-    hull = cv2.convexHull(points.astype(np.float32)).reshape(-1, 2).astype(float)
-    edges = np.roll(hull, -1, axis=0) - hull
-    quarter = np.pi / 2
-    angles = (np.arctan2(edges[:, 1], edges[:, 0]) + quarter / 2) % quarter - quarter / 2
-    angles = np.append(angles, 0.0)
-    axes = np.array([[np.cos(angles), np.sin(angles)], [-np.sin(angles), np.cos(angles)]]).transpose(2, 0, 1)
-    turned = hull @ axes.transpose(0, 2, 1)  # (angles, points, 2)
-    low, high = turned.min(axis=1), turned.max(axis=1)
-    areas = (high - low).prod(axis=1)
-    smallest = np.flatnonzero(areas <= areas.min() * (1 + tie))
-    best = smallest[np.abs(angles[smallest]).argmin()]
-    (left, top), (right, bottom) = low[best], high[best]
-    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) @ axes[best]
+    axes = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    turned = points @ axes.T
+    (left, top), (right, bottom) = turned.min(axis=0), turned.max(axis=0)
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) @ axes

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from effyolo_ultra.shapes.geometry import centroid, clip_to_frame, contains, oriented_box
+from effyolo_ultra.shapes.outlines import CLASSES, box_angle
 from effyolo_ultra.shapes.scenes import Shape
 
 TASKS = ("detect", "segment", "pose", "obb")
@@ -53,8 +54,8 @@ def label_lines(scene: Sequence[Shape], task: str) -> list[str]:
     * detect: `class cx cy w h`
     * segment: `class x1 y1 x2 y2 ...`
     * pose: `class cx cy w h` and `x y visibility` of each of `KEYPOINTS`
-    * obb: `class x1 y1 x2 y2 x3 y3 x4 y4`, the smallest rotated rectangle around the outline within the frame. A corner
-      that is out of the frame itself is moved to its side, as Ultralytics does when it crops.
+    * obb: `class x1 y1 x2 y2 x3 y3 x4 y4`, a rectangle along the axis of the shape around its outline within the frame.
+      A corner that is out of the frame itself is moved to its side, as Ultralytics does when it crops.
 
     Args:
         scene: Shapes, lowest first.
@@ -70,7 +71,8 @@ def label_lines(scene: Sequence[Shape], task: str) -> list[str]:
         if task == "segment":
             numbers += _decimals(polygon)
         elif task == "obb":
-            numbers += _decimals(np.clip(oriented_box(polygon), 0, 1))
+            angle = box_angle(CLASSES[shape.class_id], shape.angle)
+            numbers += _decimals(np.clip(oriented_box(polygon, angle), 0, 1))
         else:
             numbers += _decimals(_box_xywhn(polygon))
         if task == "pose":

@@ -82,6 +82,24 @@ CLASSES = tuple(_OUTLINES)
 """Class names in the order of their ids, as in the dataset YAMLs."""
 
 
+SYMMETRY = {"triangle": 3, "square": 4, "star": 5, "cross": 4}
+"""How many turns of a shape look the same, where it is more than one. A circle is never turned."""
+
+
+def box_angle(name: str, angle: float) -> float:
+    """The angle, in radians, of the oriented box of a shape that is turned by `angle`.
+
+    The box has its sides along the axis of the shape. Of the boxes that fit a symmetric shape equally well the one
+    nearest to upright is taken, so that what looks the same has the same box.
+    """
+    if name == "circle":
+        return 0.0
+    turns = SYMMETRY.get(name, 1)
+    quarter = np.pi / 2
+    angles = (angle + np.arange(turns) * 2 * np.pi / turns + quarter / 2) % quarter - quarter / 2
+    return float(angles[np.abs(angles).argmin()])
+
+
 def outline(name: str, angle: float) -> np.ndarray:
     """Turn the outline of a class by an angle in radians and scale its upright box to a longer side of 1.
 

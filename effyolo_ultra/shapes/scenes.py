@@ -17,18 +17,20 @@ MIN_SIZE, MAX_SIZE = 0.04, 0.60  # longer side of the upright box, as a fraction
 
 
 class Shape(NamedTuple):
-    """One shape of a scene: its class id and its whole outline (N, 2), also where covered or out of the frame."""
+    """One shape of a scene: its whole outline (N, 2), also where covered or out of the frame, and how it is turned."""
 
     class_id: int
     outline: np.ndarray
+    angle: float  # radians, clockwise as seen
 
 
 def _random_shape(rng: np.random.Generator) -> Shape:
     class_id = int(rng.integers(len(CLASSES)))
     size = MIN_SIZE + (MAX_SIZE - MIN_SIZE) * rng.beta(1.7, 2.6)  # a third of the side is common, the ends are rare
-    points = outline(CLASSES[class_id], rng.uniform(0, 2 * np.pi)) * size
+    angle = rng.uniform(0, 2 * np.pi)
+    points = outline(CLASSES[class_id], angle) * size
     margin = 0.35 * size  # a shape is cut by the frame now and then, but never by half
-    return Shape(class_id, points + rng.uniform(margin, 1 - margin, size=2))
+    return Shape(class_id, points + rng.uniform(margin, 1 - margin, size=2), angle)
 
 
 def random_scene(rng: np.random.Generator) -> list[Shape]:
