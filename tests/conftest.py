@@ -15,6 +15,12 @@ os.environ["YOLO_CONFIG_DIR"] = str(_HOME)
 os.environ["YOLO_AUTOINSTALL"] = "false"
 
 
+@pytest.fixture(autouse=True)
+def _no_trace_of_pytest(monkeypatch):
+    """Ultralytics writes its runs somewhere else where it sees pytest."""
+    monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _remove_home():
     yield

@@ -46,20 +46,21 @@ def folder(tmp_path_factory):
 def trained(folder, request):
     """The best.pt of one epoch."""
     name = Path(request.param).stem
-    yolo(folder, "train", f"model={request.param}", "data=small.yaml", "epochs=1", "project=runs", f"name={name}", *QUICK)
+    yolo(folder, "train", f"model={request.param}", "data=small.yaml", "epochs=1", f"project={folder / 'runs'}", f"name={name}", *QUICK)
     best = next(folder.rglob(f"{name}/weights/best.pt"))
-    # One epoch on few pictures says nothing yet: spread the class scores, so that there are boxes to compare.
+    # One epoch on few pictures finds nothing yet: spread the class scores, so that there are boxes to compare.
     checkpoint = torch.load(best, weights_only=False)
     torch.manual_seed(0)
     for branch in checkpoint["model"].model[-1].cv3:
         branch[-1].weight.data.normal_(0, 2)
+        branch[-1].bias.data.zero_()
     torch.save(checkpoint, best)
     return best
 
 
 def boxes(model, images):
     """Return the boxes (x1, y1, x2, y2, confidence, class) for each picture."""
-    results = YOLO(model, task="detect").predict(images, imgsz=64, conf=0.3, device="cpu", verbose=False, rect=False)
+    results = YOLO(model, task="detect").predict(images, imgsz=64, conf=0.5, device="cpu", verbose=False, rect=False)
     return [r.boxes.data.numpy() for r in results]
 
 
@@ -104,7 +105,7 @@ def test_exported_file_in_its_own_runtime_gives_the_same_output(folder, trained,
 
 def test_fine_tune_starts_from_the_weights(folder, trained):
     name = f"tuned-{trained.parts[-3]}"
-    done = yolo(folder, "train", f"model={trained}", "data=small.yaml", "epochs=1", "project=runs", f"name={name}", "optimizer=SGD", "lr0=1e-9", "warmup_epochs=0", *QUICK)
+    done = yolo(folder, "train", f"model={trained}", "data=small.yaml", "epochs=1", f"project={folder / 'runs'}", f"name={name}", "optimizer=SGD", "lr0=1e-9", "warmup_epochs=0", *QUICK)
     printed = done.stdout + done.stderr
     tuned, before = (YOLO(p).model for p in (next(folder.rglob(f"{name}/weights/best.pt")), trained))
     counted = [line for line in printed.splitlines() if "Transferred" in line]
@@ -116,7 +117,7 @@ def test_fine_tune_starts_from_the_weights(folder, trained):
 
 
 def test_killed_training_resumes(folder):
-    args = ["train", "model=yolov5n-effdet.yaml", "data=small.yaml", "epochs=4", "project=runs", "name=killed", *QUICK]
+    args = ["train", "model=yolov5n-effdet.yaml", "data=small.yaml", "epochs=4", f"project={folder / 'runs'}", "name=killed", *QUICK]
     process = subprocess.Popen([YOLO_COMMAND, *args], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.time() + 300
     while not (rows := [p for p in folder.rglob("killed/results.csv") if len(p.read_text().splitlines()) > 2]):
@@ -128,7 +129,8 @@ def test_killed_training_resumes(folder):
     printed = yolo(folder, "train", "resume=True", f"model={weights / 'last.pt'}")
     assert "Resuming training" in printed.stdout + printed.stderr
     epochs = [line.split(",")[0].strip() for line in rows[0].read_text().splitlines()[1:]]
-    assert epochs == ["1", "2", "3", "4"]
+    # An epoch whose row was written, but not yet its checkpoint, is trained again.
+    assert sorted(set(epochs)) == ["1", "2", "3", "4"] and len(epochs) <= 5
 
 
 def test_module_form_of_the_command(folder):
@@ -166,7 +168,7 @@ def test_worker_file_of_multi_gpu_training(folder, model):
         "from ultralytics import YOLO\n"
         "from ultralytics.models.yolo.detect import DetectionTrainer\n"
         "from ultralytics.utils.dist import generate_ddp_file\n"
-        f"args = dict(model={model!r}, data='small.yaml', epochs=1, imgsz=64, batch=8, workers=0, device='cpu', plots=False, project='runs', name='ddp-{Path(model).suffix[1:]}')\n"
+        f"args = dict(model={model!r}, data='small.yaml', epochs=1, imgsz=64, batch=8, workers=0, device='cpu', plots=False, project={str(folder / 'runs')!r}, name='ddp-{Path(model).suffix[1:]}')\n"
         "print(generate_ddp_file(DetectionTrainer(overrides=args)))\n"
     )
     made = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600)

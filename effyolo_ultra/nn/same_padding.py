@@ -7,6 +7,9 @@ which costs nothing, while padding the feature map moves all of it through memor
 
 from __future__ import annotations
 
+import warnings
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -17,10 +20,21 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve (N, C, H, W) to (N, C', ceil(H / 2), ceil(W / 2))."""
-        even_h, even_w = (int(size) % 2 == 0 for size in x.shape[-2:])
-        weight = F.pad(self.weight, (int(even_w), 0, int(even_h), 0)) if even_h or even_w else self.weight
+        top, left = (1 - int(size) % 2 for size in x.shape[-2:])
+        weight = pad_kernel(self.weight, top, left) if top or left else self.weight
         padding = [k // 2 for k in self.kernel_size]
         return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+def pad_kernel(weight: torch.Tensor, top: int, left: int) -> torch.Tensor:
+    """Put zero rows and columns before a kernel (C', C, k, k)."""
+    if not torch.jit.is_tracing():
+        return F.pad(weight, (left, 0, top, 0))
+    # A trace must hold the result, not the padding: the ONNX exporter takes no convolution with a computed kernel.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        kernel = np.pad(weight.detach().float().cpu().numpy(), ((0, 0), (0, 0), (top, 0), (left, 0)))
+    return torch.from_numpy(kernel).to(weight)
 
 
 def same_max_pool2d(x: torch.Tensor) -> torch.Tensor:

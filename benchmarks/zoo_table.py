@@ -1,0 +1,52 @@
+"""The zoo table of the README.
+
+python -m benchmarks.zoo_table            prints it
+python -m benchmarks.zoo_table --write    writes it into README.md
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.torch_utils import get_flops
+
+from effyolo_ultra.zoo import list_models
+
+README = Path(__file__).parent.parent / "README.md"
+MARKERS = ("<!-- zoo table: python -m benchmarks.zoo_table --write -->\n", "<!-- end of zoo table -->\n")
+NECKS = {"effdet": "BiFPN", "pan": "PAN", "bifpn": "weighted PAN"}
+
+
+def row(name: str) -> str:
+    """Return the line of one model."""
+    model = DetectionModel(name, verbose=False)
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    backbone = model.model[0].model_name.removeprefix("tf_efficientnet_").upper()
+    neck = NECKS[re.search(r"-(\w+)\.yaml", name)[1]]
+    if neck == "BiFPN":
+        cell = model.model[1].cells
+        neck += f" {cell[0].nodes[0].pointwise.conv.out_channels} x {len(cell)}"
+    return f"| `{name}` | {backbone} | {neck} | {parameters:.1f} | {get_flops(model, 640):.1f} |\n"
+
+
+def table() -> str:
+    """Return the whole table."""
+    head = "| model | backbone | neck | parameters (M) | GFLOPs at 640 |\n| --- | --- | --- | ---: | ---: |\n"
+    return head + "".join(row(name) for name in list_models())
+
+
+def main() -> None:
+    """Print the table, or write it into the README."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="write the table into README.md")
+    if not parser.parse_args().write:
+        print(table(), end="")
+        return
+    before, rest = README.read_text(encoding="utf-8").split(MARKERS[0])
+    after = rest.split(MARKERS[1])[1]
+    README.write_text(f"{before}{MARKERS[0]}{table()}{MARKERS[1]}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
