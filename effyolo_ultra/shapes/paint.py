@@ -9,7 +9,7 @@ import numpy as np
 
 from effyolo_ultra.shapes.scenes import Shape
 
-MIN_CONTRAST = 40.0  # distance in CIE Lab between a shape and what lies along its outline, where colours allow it
+MIN_CONTRAST = 50.0  # distance in CIE Lab between a shape and what lies along its outline, where colours allow it
 
 
 def _lab(bgr: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ _TEXTURES = (_gradient, _clouds, _stripes, _tiles, _grain)
 def _background(rng: np.random.Generator, imgsz: int) -> np.ndarray:
     """A mix of two textures between two colours that are not far from one another."""
     first = _colours(rng, 1, (0.0, 0.6), (0.2, 0.95))[0]
-    second = np.clip(first + rng.uniform(-60, 60, 3), 0, 255).astype(np.float32)
+    second = np.clip(first + rng.uniform(-45, 45, 3), 0, 255).astype(np.float32)
     one, other = (_TEXTURES[i](rng, imgsz) for i in rng.integers(len(_TEXTURES), size=2))
     mix = one + np.float32(rng.uniform(0, 0.6)) * (other - one)
     return first + mix[..., None] * (second - first)
@@ -132,5 +132,5 @@ def paint_scene(scene: Sequence[Shape], rng: np.random.Generator, imgsz: int) ->
     if rng.random() < 0.5:  # out of focus
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.2) * imgsz / 320)
     image *= np.float32(rng.uniform(0.85, 1.1))  # exposure
-    image += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(2, 12))
+    image += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(2, 9))
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)

@@ -14,6 +14,7 @@ MIN_VISIBLE = 0.5
 
 MIN_SHAPES, MAX_SHAPES = 2, 7
 MIN_SIZE, MAX_SIZE = 0.04, 0.60  # longer side of the upright box, as a fraction of the image side
+MAX_LEAN = np.pi / 4  # enough for every angle of an oriented box, and a model need not learn a class upside down
 
 
 class Shape(NamedTuple):
@@ -26,8 +27,8 @@ class Shape(NamedTuple):
 
 def _random_shape(rng: np.random.Generator) -> Shape:
     class_id = int(rng.integers(len(CLASSES)))
-    size = MIN_SIZE + (MAX_SIZE - MIN_SIZE) * rng.beta(1.7, 2.6)  # a third of the side is common, the ends are rare
-    angle = rng.uniform(0, 2 * np.pi)
+    size = MIN_SIZE + (MAX_SIZE - MIN_SIZE) * rng.beta(2.2, 2.4)  # a third of the side is common, the ends are rare
+    angle = rng.uniform(-MAX_LEAN, MAX_LEAN)
     points = outline(CLASSES[class_id], angle) * size
     margin = 0.35 * size  # a shape is cut by the frame now and then, but never by half
     return Shape(class_id, points + rng.uniform(margin, 1 - margin, size=2), angle)
