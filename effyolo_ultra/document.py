@@ -71,7 +71,9 @@ class ModelDocument:
         if not scales:
             return Scaling(self.scale, self.d.get("depth_multiple", 1.0), self.d.get("width_multiple", 1.0))
         if self.scale not in scales:
-            raise ModelYAMLError(f"{self.file} has no scale '{self.scale}'; its scales are {', '.join(map(str, scales))}.")
+            raise ModelYAMLError(
+                f"{self.file} has no scale '{self.scale}'; its scales are {', '.join(map(str, scales))}."
+            )
         try:
             depth, width, max_channels = map(float, scales[self.scale])
         except (TypeError, ValueError):
@@ -115,7 +117,9 @@ class ModelDocument:
         absolute = [s if s >= 0 else index + s for s in sources]
         for s, a in zip(sources, absolute):
             if a >= index:
-                self.error(index, f"'from' must name an earlier layer, but layer {s} comes {'later' if a > index else 'here'}.")
+                self.error(
+                    index, f"'from' must name an earlier layer, but layer {s} comes {'later' if a > index else 'here'}."
+                )
             if a < 0 and (index, s) != (0, -1):
                 self.error(index, f"'from' {s} reaches before the first layer; the image is -1 of row 0.")
         return absolute

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -60,7 +60,7 @@ def names(path: Path) -> list[str]:
     return [f"{stem[0]}{letter}{path.name[stem.end() :]}" for letter in letters] or [path.name]
 
 
-@lru_cache(maxsize=None)
+@cache
 def scales(path: Path) -> tuple[str, ...]:
     """Return the scale letters of a model YAML, none for a file of one size."""
     return tuple(yaml.safe_load(path.read_text(encoding="utf-8")).get("scales") or ())

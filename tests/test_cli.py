@@ -46,7 +46,16 @@ def folder(tmp_path_factory):
 def trained(folder, request):
     """The best.pt of one epoch."""
     name = Path(request.param).stem
-    yolo(folder, "train", f"model={request.param}", "data=small.yaml", "epochs=1", f"project={folder / 'runs'}", f"name={name}", *QUICK)
+    yolo(
+        folder,
+        "train",
+        f"model={request.param}",
+        "data=small.yaml",
+        "epochs=1",
+        f"project={folder / 'runs'}",
+        f"name={name}",
+        *QUICK,
+    )
     best = next(folder.rglob(f"{name}/weights/best.pt"))
     # One epoch on few pictures finds nothing yet: spread the class scores, so that there are boxes to compare.
     checkpoint = torch.load(best, weights_only=False)
@@ -68,7 +77,16 @@ def test_val_and_predict(folder, trained):
     printed = yolo(folder, "val", f"model={trained}", "data=small.yaml", *QUICK).stdout
     assert "mAP50" in printed
     pictures = folder / "small" / "images" / "val"
-    yolo(folder, "predict", f"model={trained}", f"source={pictures}", "imgsz=64", "device=cpu", f"project={trained.parent}", "name=out")
+    yolo(
+        folder,
+        "predict",
+        f"model={trained}",
+        f"source={pictures}",
+        "imgsz=64",
+        "device=cpu",
+        f"project={trained.parent}",
+        "name=out",
+    )
     drawn = list((trained.parent / "out").glob("*.jpg"))
     assert len(drawn) == len(list(pictures.iterdir())) == 8
 
@@ -105,7 +123,19 @@ def test_exported_file_in_its_own_runtime_gives_the_same_output(folder, trained,
 
 def test_fine_tune_starts_from_the_weights(folder, trained):
     name = f"tuned-{trained.parts[-3]}"
-    done = yolo(folder, "train", f"model={trained}", "data=small.yaml", "epochs=1", f"project={folder / 'runs'}", f"name={name}", "optimizer=SGD", "lr0=1e-9", "warmup_epochs=0", *QUICK)
+    done = yolo(
+        folder,
+        "train",
+        f"model={trained}",
+        "data=small.yaml",
+        "epochs=1",
+        f"project={folder / 'runs'}",
+        f"name={name}",
+        "optimizer=SGD",
+        "lr0=1e-9",
+        "warmup_epochs=0",
+        *QUICK,
+    )
     printed = done.stdout + done.stderr
     tuned, before = (YOLO(p).model for p in (next(folder.rglob(f"{name}/weights/best.pt")), trained))
     counted = [line for line in printed.splitlines() if "Transferred" in line]
@@ -117,7 +147,15 @@ def test_fine_tune_starts_from_the_weights(folder, trained):
 
 
 def test_killed_training_resumes(folder):
-    args = ["train", "model=yolov5n-effdet.yaml", "data=small.yaml", "epochs=4", f"project={folder / 'runs'}", "name=killed", *QUICK]
+    args = [
+        "train",
+        "model=yolov5n-effdet.yaml",
+        "data=small.yaml",
+        "epochs=4",
+        f"project={folder / 'runs'}",
+        "name=killed",
+        *QUICK,
+    ]
     process = subprocess.Popen([YOLO_COMMAND, *args], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.time() + 300
     while not (rows := [p for p in folder.rglob("killed/results.csv") if len(p.read_text().splitlines()) > 2]):
@@ -164,23 +202,26 @@ def test_worker_file_of_multi_gpu_training(folder, model):
     if model == "checkpoint":
         YOLO("yolov5n-effdet.yaml").save(folder / "start.pt")
         model = "start.pt"
+    name = f"ddp-{Path(model).suffix[1:]}"
+    args = {"model": model, "data": "small.yaml", "epochs": 1, "project": str(folder / "runs"), "name": name}
+    args |= {"imgsz": 64, "batch": 8, "workers": 0, "device": "cpu", "plots": False}
     code = (
-        "from ultralytics import YOLO\n"
         "from ultralytics.models.yolo.detect import DetectionTrainer\n"
         "from ultralytics.utils.dist import generate_ddp_file\n"
-        f"args = dict(model={model!r}, data='small.yaml', epochs=1, imgsz=64, batch=8, workers=0, device='cpu', plots=False, project={str(folder / 'runs')!r}, name='ddp-{Path(model).suffix[1:]}')\n"
-        "print(generate_ddp_file(DetectionTrainer(overrides=args)))\n"
+        f"print(generate_ddp_file(DetectionTrainer(overrides={args})))\n"
     )
     made = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600)
     assert made.returncode == 0, made.stdout + made.stderr
     worker = made.stdout.strip().splitlines()[-1]
     done = subprocess.run([sys.executable, worker], cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert next(folder.rglob(f"ddp-{Path(model).suffix[1:]}/weights/best.pt")).is_file()
+    assert next(folder.rglob(f"{name}/weights/best.pt")).is_file()
 
 
 def test_errors_reach_the_user_of_the_command(folder):
-    (folder / "bad.yaml").write_text("nc: 1\nbackbone:\n  - [-1, 1, EfficientNetBackbone, [b99]]\nhead: []\n", encoding="utf-8")
+    (folder / "bad.yaml").write_text(
+        "nc: 1\nbackbone:\n  - [-1, 1, EfficientNetBackbone, [b99]]\nhead: []\n", encoding="utf-8"
+    )
     for model, message in (("bad.yaml", "bad.yaml, row 0"), ("yolov5s-effb3-bifpn.yaml", "'yolov5-effb3-bifpn.yaml'")):
         done = yolo(folder, "train", f"model={model}", "data=small.yaml", "epochs=1", check=False)
         assert done.returncode != 0 and message in done.stderr
@@ -193,5 +234,11 @@ def test_unknown_data_name_says_which_are_near(folder):
 
 def test_opt_out(folder):
     environment = {**os.environ, "EFFYOLO_ULTRA_NO_AUTOLOAD": "1"}
-    done = subprocess.run([YOLO_COMMAND, "export", "model=yolov5n-effdet.yaml"], cwd=folder, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [YOLO_COMMAND, "export", "model=yolov5n-effdet.yaml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert done.returncode != 0 and "FileNotFoundError" in done.stderr

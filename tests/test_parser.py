@@ -57,7 +57,11 @@ def test_channels_and_repeats_scale_as_in_ultralytics():
 
 
 def test_named_value_is_the_entry_of_the_scale_in_use():
-    rows = [[0, 1, "BiFPN", ["widths", {"fusion": "fusions"}]], [-1, 1, "PyramidLevel", [3]], [-1, 1, "Conv", ["widths"]]]
+    rows = [
+        [0, 1, "BiFPN", ["widths", {"fusion": "fusions"}]],
+        [-1, 1, "PyramidLevel", [3]],
+        [-1, 1, "Conv", ["widths"]],
+    ]
     keys = {"scales": {"n": [1, 1, 999], "s": [1, 1, 999]}, "widths": {"n": 16, "s": 24}}
     keys["fusions"] = {"n": "sum", "s": "softmax"}
     for scale, width, fusion in (("n", 16, "sum"), ("s", 24, "softmax")):
@@ -74,7 +78,12 @@ def test_literals_in_options_are_numbers():
 
 
 def test_stock_rows_get_the_channels_of_ours():
-    rows = [[[3, 3, 3], 1, "BiFPN_Concat", [1]], [-1, 2, "C3", [64]], [[-1, -1], 1, "Concat", [1]], [-1, 1, "Conv", [32]]]
+    rows = [
+        [[3, 3, 3], 1, "BiFPN_Concat", [1]],
+        [-1, 2, "C3", [64]],
+        [[-1, -1], 1, "Concat", [1]],
+        [-1, 1, "Conv", [32]],
+    ]
     net = model(head=rows)
     assert net.model[4].weights.weight.shape == (3,)
     assert net.model[5].cv1.conv.in_channels == 3 * 320
@@ -90,7 +99,9 @@ def test_bifpn_on_a_list_of_stock_layers():
 
 def test_activation_of_the_file_reaches_our_modules_and_ends_with_it():
     before = type(tasks.Conv.default_act)
-    net = model(head=[[0, 1, "BiFPN", [16]], [-1, 1, "PyramidLevel", [3]], [-1, 1, "Conv", [8]]], activation="nn.ReLU()")
+    net = model(
+        head=[[0, 1, "BiFPN", [16]], [-1, 1, "PyramidLevel", [3]], [-1, 1, "Conv", [8]]], activation="nn.ReLU()"
+    )
     assert isinstance(net.model[4].cells[0].nodes[0].act, nn.ReLU) and isinstance(net.model[6].act, nn.ReLU)
     assert type(tasks.Conv.default_act) is before is nn.SiLU
 

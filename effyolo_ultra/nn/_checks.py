@@ -15,7 +15,9 @@ def check_choice(name: str, value: Any, allowed: Sequence[str]) -> str:
     return value
 
 
-def check_number(name: str, value: Any, *, above: float | None = None, least: float | None = None, below: float = float("inf")):
+def check_number(
+    name: str, value: Any, *, above: float | None = None, least: float | None = None, below: float = float("inf")
+):
     """Return `value` if it is a number in the range."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number, not {value!r}")
@@ -31,7 +33,9 @@ def check_int(name: str, value: Any, least: int = 1, most: int | None = None) ->
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a whole number, not {value!r}")
     if value < least or (most is not None and value > most):
-        raise ValueError(f"{name} must be at least {least}{'' if most is None else f' and at most {most}'}, not {value}")
+        raise ValueError(
+            f"{name} must be at least {least}{'' if most is None else f' and at most {most}'}, not {value}"
+        )
     return value
 
 
@@ -41,7 +45,9 @@ def check_levels(name: str, value: Any, *, consecutive: bool = False) -> tuple[i
         raise TypeError(f"{name} must be a list of pyramid levels such as [3, 4, 5], not {value!r}")
     levels = tuple(check_int(f"each of {name}", level, 1, 10) for level in value)
     if sorted(set(levels)) != list(levels):
-        raise ValueError(f"{name} must go from fine to coarse without repetition, such as [3, 4, 5], not {list(levels)}")
+        raise ValueError(
+            f"{name} must go from fine to coarse without repetition, such as [3, 4, 5], not {list(levels)}"
+        )
     if consecutive and levels[-1] - levels[0] != len(levels) - 1:
         raise ValueError(f"{name} must leave out no level in between, such as [3, 4, 5], not {list(levels)}")
     return levels

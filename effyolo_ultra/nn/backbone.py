@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -88,7 +88,9 @@ class TimmBackbone(nn.Module):
             row.error(f"{row.module} takes the args [model, {{options}}], but the model is missing.")
         module = cls(in_channels=image.channels, **arguments)
         if image.stride not in (None, 1):
-            row.error(f"'from' must be the image for {row.module}, but layer {row.sources[0]} has stride {image.stride}.")
+            row.error(
+                f"'from' must be the image for {row.module}, but layer {row.sources[0]} has stride {image.stride}."
+            )
         return Built(module, Pyramid(zip(module.levels, module.out_channels)), row.all_args)
 
     # A pickle holds the arguments and the weights, not timm's own classes, which change from one timm to the next.
@@ -121,7 +123,7 @@ class EfficientNetBackbone(TimmBackbone):
     `[-1, 1, EfficientNetBackbone, [b3]]` or `[-1, 1, EfficientNetBackbone, [v2-s, {levels: [3, 4, 5, 6]}]]`.
 
     Args:
-        model: b0 to b8, lite0 to lite4, v2-b0 to v2-b3, v2-s, v2-m, v2-l, v2-xl, or the full name of a timm EfficientNet.
+        model: b0 to b8, lite0 to lite4, v2-b0 to v2-b3, v2-s, v2-m, v2-l, v2-xl, or the full name of one in timm.
         in_channels: See TimmBackbone.
         levels: See TimmBackbone.
         drop_path_rate: See TimmBackbone.
@@ -158,7 +160,7 @@ def check_timm_name(name: str) -> str:
     return name
 
 
-@lru_cache(maxsize=None)
+@cache
 def stage_indices(model_name: str, levels: tuple[int, ...]) -> tuple[int, ...]:
     """Return the index of each level among the stages of a timm model: the last stage with stride 2^k."""
     import timm

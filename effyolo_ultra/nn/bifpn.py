@@ -21,11 +21,14 @@ BN_EPS, BN_MOMENTUM = 1e-3, 0.03  # what Ultralytics sets in every model; the pa
 class BiFPN(nn.Module):
     """Stacked BiFPN cells on a feature pyramid.
 
-        P5 ──────────► out ►     Each node fuses its inputs by learned weights, then applies an activation and a
-            ╲         ▲          separable convolution with BatchNorm. Inputs with other channels go through a
-        P4 ──► td ──► out ►      1x1 convolution with BatchNorm, one for each edge; finer maps are max-pooled,
-          ╲____╲_____▲▲          coarser ones upsampled (nearest). Levels coarser than the input are max-pooled
-        P3 ──────────► out ►     from its last level.
+        P4_td  = node(P4, up(P5))                  top-down
+        P3_out = node(P3, up(P4_td))
+        P4_out = node(P4, P4_td, down(P3_out))     bottom-up
+        P5_out = node(P5, down(P4_out))
+
+    A node fuses its inputs by learned weights, then applies an activation and a separable convolution with BatchNorm.
+    Inputs with other channels go through a 1x1 convolution with BatchNorm, one for each edge. `up` takes the nearest
+    neighbour, `down` is a max-pooling. Levels coarser than the input are max-pooled from its last level.
 
     In a YAML, `[0, 3, BiFPN, [64]]` is three cells of 64 channels on the pyramid of layer 0;
     `[0, 3, BiFPN, [64, {levels: [3, 4, 5, 6, 7]}]]` adds P6 and P7.
@@ -37,7 +40,7 @@ class BiFPN(nn.Module):
         levels: Levels of the output: those of the input, and coarser ones if wished.
         fusion: 'fast', 'softmax' or 'sum', see BiFPN_Add.
         eps: Keeps the denominator of `fast` above zero.
-        act: The activation, SiLU by default as in the paper.
+        act: The activation, a module or a name that timm knows such as 'relu'; SiLU by default, as in the paper.
 
     Raises:
         ValueError: If `levels` leaves out a level of the input or has a gap.
@@ -52,7 +55,7 @@ class BiFPN(nn.Module):
         levels: Sequence[int] | None = None,
         fusion: str = "fast",
         eps: float = 1e-4,
-        act: nn.Module | None = None,
+        act: nn.Module | str | None = None,
     ):
         super().__init__()
         inputs = check_levels("the levels of the input", list(in_channels), consecutive=True)
@@ -66,17 +69,14 @@ class BiFPN(nn.Module):
             raise ValueError("BiFPN needs at least two levels")
         check_int("channels", channels)
         check_int("repeats", repeats, 1)
-        act = nn.SiLU() if act is None else act
-        if not isinstance(act, nn.Module):
-            raise TypeError(f"act must be a torch.nn.Module, not {act!r}")
+        act = activation(act)
         extra = self.levels[len(inputs) :]
         self.extra_levels = nn.ModuleList(
             Lateral(in_channels[inputs[-1]] if i == 0 else channels, channels) for i in range(len(extra))
         )
         first = [*in_channels.values(), *(channels for _ in extra)]
         self.cells = nn.ModuleList(
-            BiFPNCell(first if i == 0 else [channels] * len(first), channels, fusion, eps, act)
-            for i in range(repeats)
+            BiFPNCell(first if i == 0 else [channels] * len(first), channels, fusion, eps, act) for i in range(repeats)
         )
 
     def forward(self, pyramid: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -118,6 +118,22 @@ def levels_of_layers(row: Row) -> Pyramid:
     if list(pyramid) != sorted(pyramid):
         row.error(f"the layers in 'from' must go from fine to coarse, not with strides {[2**k for k in pyramid]}.")
     return pyramid
+
+
+def activation(act: nn.Module | str | None) -> nn.Module:
+    """Return an activation by its name; SiLU for None."""
+    from timm.layers import create_act_layer
+
+    if isinstance(act, nn.Module):
+        return act
+    if act is not None and not isinstance(act, str):
+        raise TypeError(f"act must be a torch.nn.Module or the name of an activation, not {act!r}")
+    try:
+        return create_act_layer(act or "silu")
+    except KeyError:
+        raise ValueError(
+            f"timm has no activation {act!r}; it has relu, relu6, leaky_relu, silu, mish, gelu, ..."
+        ) from None
 
 
 class BiFPNCell(nn.Module):

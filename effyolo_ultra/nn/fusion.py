@@ -16,7 +16,7 @@ FUSIONS = ("fast", "softmax", "sum")
 class FusionWeights(nn.LocalResponseNorm):
     """The learned weights of one fusion, normalised over its inputs.
 
-    `fast` is relu(w_i) / (sum_j relu(w_j) + eps), `softmax` is exp(w_i) / sum_j exp(w_j), `sum` is 1 and learns nothing.
+    `fast` is relu(w_i) / (sum_j relu(w_j) + eps), `softmax` is exp(w_i) / sum_j exp(w_j), `sum` is 1 for every input.
 
     Args:
         inputs: Number of inputs.

@@ -66,7 +66,9 @@ def test_every_variant_gives_its_levels(variant):
         model = EfficientNetBackbone(variant, levels=[2, 3, 4, 5]).eval()
         assert model.model_name == VARIANTS[variant]
         pyramid = model(torch.zeros(1, 3, 256, 384))
-    assert [x.shape for x in pyramid] == [(1, c, 256 // 2**k, 384 // 2**k) for k, c in zip(model.levels, model.out_channels)]
+    assert [x.shape for x in pyramid] == [
+        (1, c, 256 // 2**k, 384 // 2**k) for k, c in zip(model.levels, model.out_channels)
+    ]
 
 
 def test_b3_has_the_channels_of_the_openmmlab_config():
@@ -79,10 +81,14 @@ def test_any_timm_model_with_features(name):
     size = 224
     model = TimmBackbone(name, levels=[3, 4, 5]).eval()
     pyramid = model(torch.rand(1, 3, size, size))
-    assert [x.shape for x in pyramid] == [(1, c, size // 2**k, size // 2**k) for k, c in zip((3, 4, 5), model.out_channels)]
+    assert [x.shape for x in pyramid] == [
+        (1, c, size // 2**k, size // 2**k) for k, c in zip((3, 4, 5), model.out_channels)
+    ]
 
 
-@pytest.mark.parametrize(("cls", "name"), [(EfficientNetBackbone, "b0"), (TimmBackbone, "mobilenetv3_small_050"), (TimmBackbone, "resnet18")])
+@pytest.mark.parametrize(
+    ("cls", "name"), [(EfficientNetBackbone, "b0"), (TimmBackbone, "mobilenetv3_small_050"), (TimmBackbone, "resnet18")]
+)
 def test_stages_behind_the_last_level_are_left_out(cls, name):
     model = cls(name, levels=[2, 3])
     sum(x.sum() for x in model(torch.rand(1, 3, 64, 64))).backward()
@@ -147,7 +153,15 @@ def test_ultralytics_leaves_the_batch_norm_of_the_backbone_alone():
 
     head = [[0, 1, "PyramidLevel", [4]], [[-1], 1, "Detect", ["nc"]]]
     for row in ["EfficientNetBackbone", "b0"], ["TimmBackbone", "resnet18"]:
-        plain = {n: (m.eps, m.momentum) for n, m in getattr(__import__("effyolo_ultra.nn", fromlist=["nn"]), row[0])(row[1], levels=[4]).named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+        plain = {
+            n: (m.eps, m.momentum)
+            for n, m in getattr(__import__("effyolo_ultra.nn", fromlist=["nn"]), row[0])(
+                row[1], levels=[4]
+            ).named_modules()
+            if isinstance(m, torch.nn.BatchNorm2d)
+        }
         d = {"nc": 1, "backbone": [[-1, 1, row[0], [row[1], {"levels": [4]}]]], "head": copy.deepcopy(head)}
         built = DetectionModel(d, verbose=False).model[0]
-        assert plain and plain == {n: (m.eps, m.momentum) for n, m in built.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+        assert plain and plain == {
+            n: (m.eps, m.momentum) for n, m in built.named_modules() if isinstance(m, torch.nn.BatchNorm2d)
+        }

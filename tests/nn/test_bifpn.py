@@ -92,6 +92,14 @@ def test_every_parameter_gets_a_gradient(fusion):
     assert [name for name, p in net.named_parameters() if p.grad is None] == []
 
 
+@pytest.mark.parametrize(
+    ("act", "cls"), [(None, nn.SiLU), ("relu", nn.ReLU), ("leaky_relu", nn.LeakyReLU), (nn.PReLU(), nn.PReLU)]
+)
+def test_activation(act, cls):
+    nodes = [node for cell in BiFPN(CHANNELS, 8, 2, act=act).cells for node in cell.nodes]
+    assert all(type(node.act) is cls for node in nodes) and len({id(node.act) for node in nodes}) == len(nodes)
+
+
 def test_input_list_is_not_changed():
     inputs = pyramid((128, 128))
     before = list(inputs)
@@ -116,7 +124,8 @@ def test_no_convolution_where_the_channels_agree():
         ({"repeats": 1.5}, "repeats must be a whole number"),
         ({"fusion": "fsat"}, "Did you mean fast"),
         ({"eps": 0}, "eps must be above 0"),
-        ({"act": "relu"}, "act must be"),
+        ({"act": "rleu"}, "no activation 'rleu'"),
+        ({"act": 3}, "act must be"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -35,7 +35,9 @@ def test_add_and_concat_equal_the_naive_loop(fusion, eps):
     features = [torch.randn(2, 5, 4, 3) for _ in WEIGHTS]
     scaled = [w * x for w, x in zip(naive_weights(WEIGHTS, fusion, eps), features)]
     torch.testing.assert_close(make(BiFPN_Add, fusion, eps=eps)(features), sum(scaled), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(make(BiFPN_Concat, fusion, eps=eps)(features), torch.cat(scaled, 1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        make(BiFPN_Concat, fusion, eps=eps)(features), torch.cat(scaled, 1), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -85,7 +87,9 @@ def test_reset_gives_equal_weights():
 
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "MuSGD"])
 def test_ultralytics_optimizer_gives_fusion_weights_no_decay(optimizer):
-    net = torch.nn.ModuleDict({"a": BiFPN_Add(3), "b": BiFPN_Concat(2), "model": torch.nn.ModuleList([torch.nn.Conv2d(3, 3, 3)])})
+    net = torch.nn.ModuleDict(
+        {"a": BiFPN_Add(3), "b": BiFPN_Concat(2), "model": torch.nn.ModuleList([torch.nn.Conv2d(3, 3, 3)])}
+    )
     net.model = net["model"]
     trainer = DetectionTrainer.__new__(DetectionTrainer)
     built = trainer.build_optimizer(net, optimizer, lr=0.1, momentum=0.9, decay=0.01)

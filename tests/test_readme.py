@@ -1,0 +1,86 @@
+"""Everything that the README shows is run as it stands there."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+from ultralytics import YOLO
+
+from benchmarks.zoo_table import row
+from effyolo_ultra.shapes import make_shapes
+from effyolo_ultra.zoo import list_models
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+SCRIPTS = sysconfig.get_path("scripts")
+
+
+def blocks(marker, language):
+    found = re.findall(rf"<!-- {marker} -->\n```{language}\n(.*?)```", README, re.DOTALL)
+    assert found, marker
+    return found
+
+
+def run_bash(script, folder):
+    """Run in a directory outside the checkout, with the settings of a machine that knows no Ultralytics yet."""
+    (folder / "settings").mkdir()
+    environment = {
+        **os.environ,
+        "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
+        "YOLO_CONFIG_DIR": str(folder / "settings"),
+    }
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_demo_learns(tmp_path):
+    create, install, *script = blocks("ci: demo", "bash")[0].splitlines()
+    assert create.startswith("python -m venv") and install.startswith(".venv/bin/pip install")
+    run_bash("\n".join(script).replace(".venv/bin/", ""), tmp_path)
+    results = tmp_path / "runs" / "detect" / "train"
+    assert (results / "weights" / "best.pt").is_file()
+    with open(results / "results.csv", encoding="utf-8") as file:
+        last = list(csv.DictReader(file, skipinitialspace=True))[-1]
+    assert float(last["metrics/mAP50(B)"]) >= 0.5
+
+
+@pytest.mark.slow
+def test_quick_start(tmp_path):
+    drawn = make_shapes(tmp_path / "drawn", train=1, val=3, imgsz=64)
+    shutil.copytree(drawn / "images" / "val", tmp_path / "pictures")
+    run_bash(blocks("run: quick", "bash")[0], tmp_path)
+    runs = tmp_path / "runs" / "detect"
+    assert len(list((runs / "predict").glob("*.jpg"))) == 3
+    assert (runs / "train" / "weights" / "best.onnx").is_file()
+    assert (runs / "train-2" / "weights" / "best.pt").is_file() or (runs / "train2" / "weights" / "best.pt").is_file()
+
+
+@pytest.mark.parametrize("code", blocks("run: python", "python"))
+def test_python(code, run_python, tmp_path):
+    done = run_python(code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("text", blocks("run: yaml", "yaml"))
+@pytest.mark.parametrize("scale", "ns")
+def test_yaml(text, scale, model_yaml):
+    file = model_yaml(text, "yolov5-mine.yaml").replace("yolov5-mine", f"yolov5{scale}-mine")
+    assert YOLO(file).model.stride.tolist() == [8, 16, 32, 64]
+
+
+def test_zoo_table_names_every_model():
+    table = README.split("zoo_table --write -->\n")[1].split("<!-- end")[0]
+    assert re.findall(r"^\| `(.+?)`", table, re.MULTILINE) == list_models()
+
+
+@pytest.mark.parametrize("name", ["yolov5-effb0-bifpn.yaml", "yolov5-effb0-pan.yaml", "yolov5n-effdet.yaml"])
+def test_zoo_table_is_what_the_script_gives(name):
+    assert row(name) in README
