@@ -88,22 +88,18 @@ def find(stock: Callable[..., Any], kind: str, file: str | Path, *args: Any, **k
         if hint:
             raise UnknownNameError(f"{error}.{hint}") from error
         raise
-    if not found and kind == "models" and zoo.find(kind, zoo.split_scale(name)[0]):
-        zoo.model_path(name)  # refuses a scale letter that the file does not have
     return found or str(zoo.find(kind, name) or "") or found
 
 
 def check_content(tasks: ModuleType, file: str) -> None:
     """Raise a ModelYAMLError for a file that is no model YAML, read as Ultralytics reads it."""
-    import yaml
-
     from effyolo_ultra.document import check_document
 
     load = tasks.YAML.load if hasattr(tasks, "YAML") else tasks.yaml_load
     try:
         content = load(file)
-    except (yaml.YAMLError, ValueError) as error:  # by version: what its own loader refuses
-        raise ModelYAMLError(f"{file} is no model YAML: {error}") from error
+    except Exception as error:  # each version refuses with another type what is no YAML or no mapping
+        raise ModelYAMLError(f"{file} is no YAML mapping with 'backbone' and 'head': {error}") from error
     check_document(content, file)
 
 

@@ -20,8 +20,6 @@ def check_document(content: Any, file: str) -> None:
     """Raise a ModelYAMLError unless a file's content has the two parts of a model YAML."""
     if not content:
         raise ModelYAMLError(f"{file} is empty; a model YAML has a 'backbone' and a 'head', each a list of rows.")
-    if not isinstance(content, dict):
-        raise ModelYAMLError(f"{file} is no model YAML: it holds no mapping, but {type(content).__name__}.")
     for part in ("backbone", "head"):
         if part not in content:
             raise ModelYAMLError(f"{file} has no '{part}'; a model YAML has a 'backbone' and a 'head', each a list.")

@@ -20,6 +20,7 @@ from effyolo_ultra._table import replace_lines, table_line
 from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.row import Built, Pyramid, Row, pyramid_needs_level
+from effyolo_ultra.zoo import check_scale_letter
 
 
 def parse_model(
@@ -45,12 +46,14 @@ def parse_model(
 
     Raises:
         ModelYAMLError: If the YAML describes no network.
+        UnknownNameError: If the file's name has a scale letter, but the file one size.
     """
     document = ModelDocument(d)
     document.check_names(lambda name: name in modules or is_stock(tasks, name), [*modules, *stock_names(tasks)])
     if not document.names_any_of(modules):
         return stock(d, ch, verbose)
 
+    check_scale_letter(document.file, d.get("scales") or ())
     rows = list(document.rows())
     parser = StockParser(stock, tasks, document, rows, modules, ch)
     try:

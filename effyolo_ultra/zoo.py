@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -39,13 +40,21 @@ def model_path(name: str) -> Path:
     Raises:
         UnknownNameError: If the zoo has no such file; the message names the nearest ones.
     """
-    base, letter = split_scale(name)
+    base, _ = split_scale(name)
     path = find("models", name) or find("models", base)
     if path is None:
         raise UnknownNameError(f"there is no model '{name}'.{nearest(name, list_models())}")
-    if letter and letter not in scales(path) and path.name == base:
-        raise UnknownNameError(f"'{name}' has one size only, without a scale letter: it is called '{base}'.")
+    if path.name == base:
+        check_scale_letter(name, scales(path))
     return path
+
+
+def check_scale_letter(name: str, scales: Collection[str]) -> None:
+    """Raise an UnknownNameError for a model of the zoo whose name has a scale letter that the file does not know."""
+    base, letter = split_scale(name)
+    if letter and letter not in scales and not Path(name).exists() and find("models", base):
+        size = f"the scales {', '.join(scales)}" if scales else f"one size only, and is called '{base}'"
+        raise UnknownNameError(f"there is no model '{name}': it has {size}.")
 
 
 def find(kind: str, name: str) -> Path | None:

@@ -113,9 +113,9 @@ def test_bad_backbone_is_named(model_yaml, module, parts):
 BAD_FILES = [
     ("empty", "", ["is empty", "'backbone'"]),
     ("only a comment", "# nothing\n", ["is empty"]),
-    ("not YAML", "backbone: [1, {", ["is no model YAML", "line 2"]),
-    ("a list", "- [-1, 1, Conv, [64]]\n", ["is no model YAML", "mapping"]),
-    ("a text", "hello\n", ["is no model YAML", "mapping"]),
+    ("not YAML", "backbone: [1, {", ["is no YAML mapping", "line 2"]),
+    ("a list", "- [-1, 1, Conv, [64]]\n", ["is no YAML mapping", "'backbone' and 'head'"]),
+    ("a text", "hello\n", ["is no YAML mapping", "'backbone' and 'head'"]),
     ("no head", "nc: 2\nbackbone:\n  - [-1, 1, EfficientNetBackbone, [b0]]\n", ["has no 'head'"]),
     ("backbone no list", "backbone: b0\nhead: []\n", ["'backbone' must be a list"]),
     ("scales of wrong form", GOOD + HEAD + "scales: {n: 1}\n", ["scale 'n'", "[depth, width, max_channels]"]),
