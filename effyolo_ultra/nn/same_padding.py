@@ -34,7 +34,7 @@ def pad_kernel(weight: torch.Tensor, top: int, left: int) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         kernel = np.pad(weight.detach().float().cpu().numpy(), ((0, 0), (0, 0), (top, 0), (left, 0)))
-    return torch.from_numpy(kernel).to(weight)
+        return torch.from_numpy(kernel).to(weight)
 
 
 def same_max_pool2d(x: torch.Tensor) -> torch.Tensor:
