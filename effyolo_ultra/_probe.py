@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra.document import ModelDocument
+from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.row import Feature, Output, Pyramid, Row
 
 SIZE = 1024  # of the image on the meta device, in pixels: a multiple of every stride in use
@@ -59,36 +60,52 @@ class StockParser:
         self._ran[index] = on_meta(output)
         self.undeclared.discard(index)
 
-    def output(self, index: int) -> Output:
+    def output(self, index: int, asked_by: Row) -> Output:
         """Return what a row gives: as declared, or as the stock parser says."""
         if index not in self.given:
-            layers = self._build([*self.rows[: index + 1], [index, 1, "nn.BatchNorm2d", []]], "meta")
-            self.given[index] = Feature(layers[-1].num_features, self._stride(index, layers))
+            rows = self.rows[: index + 1]
+            try:
+                *layers, probe = self._build([*rows, [index, 1, "nn.BatchNorm2d", []]], "meta")
+            except Exception:
+                self._build(rows, "meta")  # fails too, unless it is the probe that cannot be built
+                asked_by.error(f"layer {index} gives no single feature map (N, C, H, W).")
+            self._run(layers)
+            self.given[index] = Feature(probe.num_features, self._stride(index, asked_by))
         return self.given[index]
 
-    def _stride(self, index: int, layers: nn.Sequential) -> int | None:
-        """Run the stock layers up to `index` that have not run yet."""
+    def _run(self, layers: Sequence[nn.Module]) -> None:
+        """Run the stock layers that have not run yet."""
         with torch.no_grad():
-            for i, layer in enumerate(layers[: index + 1].eval()):
+            for i, layer in enumerate(layers):
                 if i in self._ran:
                     continue
                 sources, is_list = self.sources[i]
                 inputs = [self._ran[s] for s in sources]
+                self._ran[i] = None
+                if any(x is None for x in inputs):
+                    continue
                 try:
-                    self._ran[i] = layer(inputs if is_list else inputs[0])
+                    self._ran[i] = layer.eval()(inputs if is_list else inputs[0])
                 except Exception:  # whatever a stock layer refuses on the meta device, its stride is just not known
-                    self._ran[i] = None
+                    continue
+
+    def _stride(self, index: int, asked_by: Row) -> int | None:
         ran = self._ran[index]
-        if not isinstance(ran, torch.Tensor) or ran.ndim != 4 or SIZE % ran.shape[-2]:
-            return None
-        return SIZE // ran.shape[-2]
+        if ran is not None and not (isinstance(ran, torch.Tensor) and ran.ndim == 4):
+            asked_by.error(f"layer {index} gives no single feature map (N, C, H, W).")
+        return SIZE // ran.shape[-2] if ran is not None and SIZE % ran.shape[-2] == 0 else None
 
     @cached_property
     def activation(self) -> nn.Module | None:
         """The activation that the file sets for its convolutions, None where it sets none."""
-        if not self.document.d.get("activation"):
+        act = self.document.d.get("activation")
+        if not act:
             return None
-        return self._build([[-1, 1, "Conv", [8]]], "meta")[0].act
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return self._build([[-1, 1, "Conv", [8]]], "cpu")[0].act
+        except Exception as error:  # whatever the text makes the stock parser raise
+            raise ModelYAMLError(f"{self.document.file}: activation {act!r} cannot be used: {error}") from error
 
     def build(self, verbose: bool) -> nn.Sequential:
         """Build the lowered rows."""
@@ -123,8 +140,10 @@ def lower(row: Row, document: ModelDocument) -> list[Any]:
 
 
 def on_meta(output: Output) -> Any:
-    """Return tensors of the shapes of an output, without memory."""
+    """Return tensors of the shapes of an output, without memory; None where they are not known."""
     if isinstance(output, Pyramid):
         return [torch.empty(1, c, SIZE // 2**k, SIZE // 2**k, device="meta") for k, c in output.items()]
-    size = SIZE // (output.stride or 1)
+    if output.stride is None:
+        return None
+    size = SIZE // output.stride
     return torch.empty(1, output.channels, size, size, device="meta")

@@ -1,4 +1,4 @@
-"""Everything of Ultralytics that this package replaces: three attributes, each wrapped and never rewritten."""
+"""Everything of Ultralytics that this package replaces: four functions, each wrapped and never rewritten."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from effyolo_ultra.errors import ModelYAMLError, UltralyticsVersionError, UnknownNameError, nearest
+from effyolo_ultra.errors import UltralyticsVersionError, UnknownNameError, nearest
 
 
 def register() -> None:
@@ -27,37 +27,46 @@ def register() -> None:
 
 
 def patch_tasks(tasks: ModuleType) -> None:
-    """Let `ultralytics.nn.tasks` build our rows and find our model YAMLs."""
-    from effyolo_ultra.registry import MODULES
+    """Let `ultralytics.nn.tasks` find our model YAMLs, build our rows and load our checkpoints."""
+    from effyolo_ultra.registry import IN_CHECKPOINTS, MODULES
 
     # The only place where Ultralytics turns a model YAML into layers.
     stock_parse_model = wrappable(tasks, "parse_model", "d", "ch", "verbose")
-    # How yaml_model_load, which engine.model has imported by name, finds and checks the file it reads.
+    # Reads the file that a model YAML's name means; its errors do not say what is wrong with a file.
+    stock_yaml_model_load = wrappable(tasks, "yaml_model_load", "path")
+    # How yaml_model_load finds that file.
     stock_check_yaml = wrappable(tasks, "check_yaml", "file", "suffix", "hard")
+    if not stock_parse_model:
+        return
 
     # An Ultralytics that has a module of the same name, such as a fork, keeps its own.
     modules = {name: cls for name, cls in MODULES.items() if vars(tasks).setdefault(name, cls) is cls}
+    if hasattr(tasks.torch.serialization, "add_safe_globals"):  # for ULTRALYTICS_SAFE_LOAD; torch has it since 2.4
+        tasks.torch.serialization.add_safe_globals(IN_CHECKPOINTS)
 
-    if stock_parse_model:
+    @functools.wraps(stock_parse_model)
+    def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> Any:
+        from effyolo_ultra.parser import parse_model
 
-        @functools.wraps(stock_parse_model)
-        def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> Any:
-            from effyolo_ultra.parser import parse_model
+        return parse_model(stock_parse_model, tasks, modules, d, ch, verbose)
 
-            return parse_model(stock_parse_model, tasks, modules, d, ch, verbose)
+    @functools.wraps(stock_yaml_model_load)
+    def yaml_model_load(path: str | Path) -> dict[str, Any]:
+        from effyolo_ultra.parser import load_model_yaml
 
-        wrap(tasks, "parse_model", parse_model)
+        return load_model_yaml(stock_yaml_model_load, tasks, modules, path)
 
-    if stock_check_yaml:
+    @functools.wraps(stock_check_yaml)
+    def check_yaml(file: str | Path, *args: Any, **kwargs: Any) -> Any:
+        return find(stock_check_yaml, "models", file, *args, **kwargs)
 
-        @functools.wraps(stock_check_yaml)
-        def check_yaml(file: str | Path, *args: Any, **kwargs: Any) -> Any:
-            found = find(stock_check_yaml, "models", file, *args, **kwargs)
-            if found:
-                check_content(tasks, str(found))
-            return found
-
-        wrap(tasks, "check_yaml", check_yaml)
+    wrap(tasks, "parse_model", parse_model)
+    wrap(tasks, "yaml_model_load", yaml_model_load)
+    wrap(tasks, "check_yaml", check_yaml)
+    # Imports yaml_model_load by name; it is there already where this package is imported after Ultralytics.
+    engine = sys.modules.get("ultralytics.engine.model")
+    if getattr(engine, "yaml_model_load", None) is stock_yaml_model_load:
+        engine.yaml_model_load = yaml_model_load
 
 
 def patch_data_utils(data_utils: ModuleType) -> None:
@@ -89,18 +98,6 @@ def find(stock: Callable[..., Any], kind: str, file: str | Path, *args: Any, **k
             raise UnknownNameError(f"{error}.{hint}") from error
         raise
     return found or str(zoo.find(kind, name) or "") or found
-
-
-def check_content(tasks: ModuleType, file: str) -> None:
-    """Raise a ModelYAMLError for a file that is no model YAML, read as Ultralytics reads it."""
-    from effyolo_ultra.document import check_document
-
-    load = tasks.YAML.load if hasattr(tasks, "YAML") else tasks.yaml_load
-    try:
-        content = load(file)
-    except Exception as error:  # each version refuses with another type what is no YAML or no mapping
-        raise ModelYAMLError(f"{file} is no YAML mapping with 'backbone' and 'head': {error}") from error
-    check_document(content, file)
 
 
 def wrappable(module: ModuleType, name: str, *parameters: str) -> Callable[..., Any] | None:

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import copy
 from collections.abc import Callable, Container, Iterable, Iterator
+from functools import cached_property
 from typing import Any, NoReturn
 
 import yaml
@@ -14,17 +15,7 @@ from effyolo_ultra.errors import ModelYAMLError, nearest
 from effyolo_ultra.row import Row, Scaling
 
 SCALES = frozenset("nsmlx")
-
-
-def check_document(content: Any, file: str) -> None:
-    """Raise a ModelYAMLError unless a file's content has the two parts of a model YAML."""
-    if not content:
-        raise ModelYAMLError(f"{file} is empty; a model YAML has a 'backbone' and a 'head', each a list of rows.")
-    for part in ("backbone", "head"):
-        if part not in content:
-            raise ModelYAMLError(f"{file} has no '{part}'; a model YAML has a 'backbone' and a 'head', each a list.")
-        if not isinstance(content[part], list) or (part == "backbone" and not content[part]):
-            raise ModelYAMLError(f"{file}: '{part}' must be a list of rows [from, repeats, module, args].")
+HEADS = ("detect", "segment", "pose", "obb", "classify", "depth", "decoder")  # in the names of Ultralytics' heads
 
 
 class ModelDocument:
@@ -38,6 +29,30 @@ class ModelDocument:
         self.d = d
         self.file = str(d.get("yaml_file") or "model dictionary")
         self.written = [*(d.get("backbone") or ()), *(d.get("head") or ())]
+
+    def check_parts(self) -> None:
+        """Raise a ModelYAMLError unless there are a backbone and a head, each a list of rows with four parts."""
+        if self.d.keys() <= {"scale", "yaml_file"}:
+            raise ModelYAMLError(
+                f"{self.file} is empty; a model YAML has a 'backbone' and a 'head', each a list of rows."
+            )
+        for part in ("backbone", "head"):
+            if not isinstance(self.d.get(part), list):
+                given = f"not {self.d[part]!r}" if self.d.get(part) else "but it is missing"
+                raise ModelYAMLError(
+                    f"{self.file}: a model YAML has a '{part}', a list of rows [from, repeats, module, args], {given}."
+                )
+        if not self.d["backbone"]:
+            raise ModelYAMLError(f"{self.file}: the 'backbone' has no rows.")
+        for index in range(len(self.written)):
+            self.check_form(index)
+
+    def check_head(self) -> None:
+        """Raise a ModelYAMLError unless the last row can be the head of a network."""
+        if not any(word in self._names()[-1].lower() for word in HEADS):
+            self.error(
+                len(self.written) - 1, "the last row must be a head, such as Detect, Segment, Pose, OBB, Classify."
+            )
 
     def names_any_of(self, names: Container[str]) -> bool:
         """Whether a row names one of the modules."""
@@ -57,35 +72,48 @@ class ModelDocument:
         """Raise a ModelYAMLError that names the file and a row."""
         raise ModelYAMLError(f"{self.file}, row {index}: {as_written(self.written[index])}\n  {message}")
 
-    @property
+    @cached_property
     def scale(self) -> str:
         """The scale in use: the letter in the file's name, or the first one of `scales`, as Ultralytics has it."""
-        return self.d.get("scale") or next(iter(self.d.get("scales") or ()), "")
+        scales = self.d.get("scales") or {}
+        if not isinstance(scales, dict):
+            raise ModelYAMLError(
+                f"{self.file}: 'scales' must be a mapping {{letter: [depth, width, max_channels]}}, not {scales!r}."
+            )
+        scale = self.d.get("scale") or next(iter(scales), "")
+        if scales and scale not in scales:
+            raise ModelYAMLError(f"{self.file} has no scale '{scale}'; its scales are {', '.join(map(str, scales))}.")
+        return scale
 
-    @property
+    @cached_property
     def scaling(self) -> Scaling:
         """Depth, width and max_channels of the scale in use."""
-        scales = self.d.get("scales")
-        if not scales:
-            return Scaling(self.scale, self.d.get("depth_multiple", 1.0), self.d.get("width_multiple", 1.0))
-        if self.scale not in scales:
-            raise ModelYAMLError(
-                f"{self.file} has no scale '{self.scale}'; its scales are {', '.join(map(str, scales))}."
-            )
+        if self.d.get("scales"):
+            where, factors = f"scale '{self.scale}'", self.d["scales"][self.scale]
+        else:
+            where = "[depth_multiple, width_multiple]"
+            factors = [self.d.get("depth_multiple", 1.0), self.d.get("width_multiple", 1.0), float("inf")]
         try:
-            depth, width, max_channels = map(float, scales[self.scale])
+            depth, width, max_channels = (float(factor) for factor in factors)
+            if not (0 < depth < 1000 and 0 < width < 1000 and max_channels > 0):
+                raise ValueError
         except (TypeError, ValueError):
             raise ModelYAMLError(
-                f"{self.file}: scale '{self.scale}' must be [depth, width, max_channels], not {scales[self.scale]!r}."
+                f"{self.file}: {where} must be [depth, width, max_channels], numbers above 0, not {factors!r}."
             ) from None
         return Scaling(self.scale, depth, width, max_channels)
+
+    def check_form(self, index: int) -> None:
+        """Raise a ModelYAMLError unless a row has the four parts of one."""
+        row = self.written[index]
+        if not isinstance(row, (list, tuple)) or len(row) != 4:
+            self.error(index, "a row is a list [from, repeats, module, args].")
 
     def rows(self) -> Iterator[Row]:
         """Give each row, checked and with its named values looked up."""
         scaling = self.scaling
         for index, row in enumerate(self.written):
-            if not isinstance(row, (list, tuple)) or len(row) != 4:
-                self.error(index, "a row is a list [from, repeats, module, args].")
+            self.check_form(index)
             source, repeats, module, args = row
             if not isinstance(module, str):
                 self.error(index, f"the module must be a name, not {module!r}.")
@@ -124,30 +152,41 @@ class ModelDocument:
 
     def _value(self, index: int, value: Any) -> Any:
         """Look up the named values in an arg, and evaluate literals in strings, as Ultralytics does."""
-        if isinstance(value, (list, tuple)):
-            return [self._value(index, v) for v in value]
-        if isinstance(value, dict):
-            return {k: self._value(index, v) for k, v in value.items()}
-        value = self.named(index, value)
-        if isinstance(value, str):
-            with contextlib.suppress(ValueError, SyntaxError):
-                return ast.literal_eval(value)
-        return value
+        return nested(lambda v: literal(self._entry(index, v)), value)
 
     def named(self, index: int, value: Any) -> Any:
+        """Look up the named values in an arg."""
+        return nested(lambda v: self._entry(index, v), value)
+
+    def _entry(self, index: int, value: Any) -> Any:
         """Return the entry of the scale in use where `value` names a top-level mapping from scales, else `value`."""
-        if not isinstance(value, str):
+        by_scale = self.d.get(value) if isinstance(value, str) and value != "scales" else None
+        if not isinstance(by_scale, dict) or not by_scale or not SCALES.issuperset(by_scale):
             return value
-        by_scale = self.d.get(value)
-        if value != "scales" and isinstance(by_scale, dict) and by_scale and SCALES.issuperset(by_scale):
-            if self.scale not in by_scale:
-                self.error(index, f"'{value}' has no entry for the scale {self.scale!r}, only {', '.join(by_scale)}.")
-            return copy.deepcopy(by_scale[self.scale])
-        return value
+        if self.scale not in by_scale:
+            self.error(index, f"'{value}' has no entry for the scale {self.scale!r}, only {', '.join(by_scale)}.")
+        return copy.deepcopy(by_scale[self.scale])
 
     def saved(self, rows: Iterable[Row]) -> list[int]:
         """Return the sorted indices of the layers whose outputs are needed by a layer other than the next one."""
         return sorted(a for row in rows for s, a in zip(listed(self.written[row.index][0]), row.sources) if s != -1)
+
+
+def nested(function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a function to a value, or to each value in nested lists and mappings."""
+    if isinstance(value, (list, tuple)):
+        return [nested(function, v) for v in value]
+    if isinstance(value, dict):
+        return {k: nested(function, v) for k, v in value.items()}
+    return function(value)
+
+
+def literal(value: Any) -> Any:
+    """Return the literal that a string spells, such as None or 1e-3, else the value."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return ast.literal_eval(value)
+    return value
 
 
 def listed(value: Any) -> list[Any]:

@@ -18,15 +18,11 @@ class UnknownNameError(EffYoloError, FileNotFoundError):
     """A model or data name that neither the working directory, Ultralytics nor this package has."""
 
 
-class DatasetError(EffYoloError, ValueError):
-    """Arguments from which no dataset can be made."""
-
-
 class UltralyticsVersionError(EffYoloError, RuntimeError):
     """The installed Ultralytics does not have the form that this package extends."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Say which of `names` are near to `name`, as the end of an error message ('' if none is)."""
-    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name, list(dict.fromkeys(names)), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(near)}?" if near else ""

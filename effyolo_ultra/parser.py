@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -46,14 +47,12 @@ def parse_model(
 
     Raises:
         ModelYAMLError: If the YAML describes no network.
-        UnknownNameError: If the file's name has a scale letter, but the file one size.
     """
     document = ModelDocument(d)
     document.check_names(lambda name: name in modules or is_stock(tasks, name), [*modules, *stock_names(tasks)])
     if not document.names_any_of(modules):
         return stock(d, ch, verbose)
 
-    check_scale_letter(document.file, d.get("scales") or ())
     rows = list(document.rows())
     parser = StockParser(stock, tasks, document, rows, modules, ch)
     try:
@@ -79,12 +78,45 @@ def parse_model(
     return model, document.saved(rows)
 
 
+def load_model_yaml(
+    stock: Callable[..., Any], tasks: ModuleType, modules: Mapping[str, type], path: str | Path
+) -> dict[str, Any]:
+    """Read a model YAML and check what Ultralytics takes for granted before it parses it.
+
+    Args:
+        stock: Ultralytics' own `yaml_model_load`.
+        tasks: The module `ultralytics.nn.tasks`.
+        modules: The registered modules by name.
+        path: Name or path of the file.
+
+    Returns:
+        The model YAML, with the keys `scale` and `yaml_file`.
+
+    Raises:
+        UnknownNameError: If there is no such file, or not with the scale letter in its name.
+        ModelYAMLError: If it is no model YAML.
+    """
+    check_scale_letter(str(path))
+    try:
+        d = stock(path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # each version refuses in its own way what is no YAML or no mapping
+        raise ModelYAMLError(f"{path} is no YAML mapping with 'backbone' and 'head': {error}") from error
+    document = ModelDocument(d)
+    document.check_parts()
+    document.check_names(lambda name: name in modules or is_stock(tasks, name), [*modules, *stock_names(tasks)])
+    if document.names_any_of(modules):
+        document.check_head()
+    return d
+
+
 def build_registered(rows: list[Row], modules: Mapping[str, type], parser: StockParser) -> dict[int, Built]:
     """Build the modules of the registered rows, and declare to the stock parser what they give."""
     built = {}
     for row in rows:
         if row.module in modules:
-            inputs = [parser.output(source) for source in row.sources]
+            inputs = [parser.output(source, row) for source in row.sources]
             row = dataclasses.replace(row, inputs=inputs, activation=parser.activation)
             built[row.index] = build(modules[row.module], row)
             parser.declare(row.index, built[row.index].output)
@@ -101,8 +133,8 @@ def build(cls: Any, row: Row) -> Built:
         return cls.from_row(row)
     except ModelYAMLError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
-        row.error(str(error))
+    except Exception as error:  # whatever torch or timm makes of it, it is about this row
+        row.error(str(error) or type(error).__name__)
 
 
 def is_stock(tasks: ModuleType, name: str) -> bool:

@@ -139,13 +139,14 @@ class Row:
         return list(self.inputs)
 
     def same_size(self) -> list[Feature]:
-        """Return the inputs, two tensors or more, of one height and width."""
+        """Return the inputs, two tensors or more, of one stride; it is known for all where it is for one."""
         features = self.tensors(at_least=2)
         strides = {f.stride for f in features if f.stride is not None}
         if len(strides) > 1:
             sizes = ", ".join(f"layer {s} has stride {f.stride}" for s, f in zip(self.sources, features))
             self.error(f"inputs of {self.module} must have the same height and width, but {sizes}: resize before.")
-        return features
+        stride = next(iter(strides), None)
+        return [Feature(f.channels, stride) for f in features]
 
 
 def pyramid_needs_level(source: int, given: Pyramid) -> str:

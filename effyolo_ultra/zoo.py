@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -44,16 +43,16 @@ def model_path(name: str) -> Path:
     path = find("models", name) or find("models", base)
     if path is None:
         raise UnknownNameError(f"there is no model '{name}'.{nearest(name, list_models())}")
-    if path.name == base:
-        check_scale_letter(name, scales(path))
+    check_scale_letter(name)
     return path
 
 
-def check_scale_letter(name: str, scales: Collection[str]) -> None:
+def check_scale_letter(name: str) -> None:
     """Raise an UnknownNameError for a model of the zoo whose name has a scale letter that the file does not know."""
     base, letter = split_scale(name)
-    if letter and letter not in scales and not Path(name).exists() and find("models", base):
-        size = f"the scales {', '.join(scales)}" if scales else f"one size only, and is called '{base}'"
+    path = find("models", base)
+    if letter and path and letter not in scales(path) and not Path(name).exists() and not Path(base).exists():
+        size = f"the scales {', '.join(scales(path))}" if scales(path) else f"one size only, and is called '{base}'"
         raise UnknownNameError(f"there is no model '{name}': it has {size}.")
 
 

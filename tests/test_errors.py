@@ -48,7 +48,7 @@ BAD_ROWS = [
     ("unknown option", "- [0, 1, BiFPN, [64, {fusoin: fast}]]", ["row 4", "no option 'fusoin'", "Did you mean fusion"]),
     ("option of wrong value", "- [0, 1, BiFPN, [64, {fusion: mean}]]", ["row 4", "fast, softmax, sum", "'mean'"]),
     ("option of wrong type", "- [0, 1, BiFPN, [64, {eps: small}]]", ["row 4", "eps must be a number", "'small'"]),
-    ("negative eps", "- [[3, 3], 1, BiFPN_Add, [{eps: -1}]]", ["row 4", "eps must be above 0", "-1"]),
+    ("negative eps", "- [[3, 3], 1, BiFPN_Add, [{eps: -1}]]", ["row 4", "eps must be at least 1e-12", "-1"]),
     ("channels a word", "- [0, 1, BiFPN, [wide]]", ["row 4", "channels must be a whole number", "'wide'"]),
     ("channels missing", "- [0, 1, BiFPN, []]", ["row 4", "channels are missing"]),
     ("channels negative", "- [0, 1, BiFPN, [-64]]", ["row 4", "channels must be at least 1", "-64"]),
@@ -69,6 +69,20 @@ BAD_ROWS = [
     ("module no name", "- [-1, 1, 3, []]", ["row 4", "module must be a name"]),
     ("stock row without args", "- [-1, 1, Conv, []]", ["row 4", "Ultralytics cannot build this row", "IndexError"]),
     ("stock row of wrong type", "- [-1, 1, Conv, [wide]]", ["row 4", "Ultralytics cannot build this row"]),
+    ("level a fraction", "- [0, 1, PyramidLevel, [3.0]]", ["row 4", "level must be a whole number", "3.0"]),
+    ("dim true", "- [[3, 3], 1, BiFPN_Concat, [true]]", ["row 4", "dim must be a whole number"]),
+    ("eps that vanishes", "- [[3, 3], 1, BiFPN_Add, [{eps: 1.0e-50}]]", ["row 4", "eps must be at least 1e-12"]),
+    ("literal of no type", "- [0, 1, BiFPN, ['{[]}']]", ["row 4", "channels must be a whole number"]),
+    (
+        "list of a stock row",
+        "- [3, 1, CBLinear, [[64, 32]]]\n  - [[-1, 3], 1, BiFPN_Concat, []]",
+        ["row 5", "layer 4 gives no single feature map"],
+    ),
+    (
+        "stock row after a change",
+        "- [-1, 1, Conv, [8]]\n  - [-1, 1, nn.Conv2d, [9]]",
+        ["row 5", "cannot build this row"],
+    ),
     ("named value without the scale", "- [0, 1, BiFPN, [widths]]\nwidths: {s: 64}", ["row 4", "'widths' has no entry"]),
 ]
 
@@ -76,7 +90,7 @@ BAD_ROWS = [
 @pytest.mark.parametrize(("rows", "parts"), [case[1:] for case in BAD_ROWS], ids=[case[0] for case in BAD_ROWS])
 def test_bad_row_is_named(model_yaml, rows, parts):
     rows, _, extra = rows.partition("\nwidths")
-    file = model_yaml(GOOD + f"  {rows}" + HEAD + (f"widths{extra}\n" if extra else ""))
+    file = model_yaml(GOOD + f"  {rows}" + HEAD + "activation: nn.ReLU()\n" + (f"widths{extra}\n" if extra else ""))
     default_act = Conv.default_act
     with pytest.raises(ModelYAMLError) as error:
         YOLO(file)
@@ -91,7 +105,11 @@ BAD_BACKBONES = [
     ("variant missing", "EfficientNetBackbone, []", ["the model is missing"]),
     ("unknown timm model", "TimmBackbone, [resnet19]", ["timm", "no model 'resnet19'", "resnet18"]),
     ("model no string", "TimmBackbone, [18]", ["named by a string", "18"]),
-    ("level that the model lacks", "TimmBackbone, [vit_tiny_patch16_224]", ["no level P3, P5", "it gives P4"]),
+    (
+        "level that the model lacks",
+        "TimmBackbone, [vit_tiny_patch16_224]",
+        ["no level P3 (stride 8), P5 (stride 32)", "the strides 16"],
+    ),
     ("level 2 of ConvNeXt is there, 1 is not", "TimmBackbone, [convnext_atto, {levels: [1]}]", ["no level P1"]),
     ("levels no list", "EfficientNetBackbone, [b0, {levels: 3}]", ["levels must be a list", "not 3"]),
     ("levels out of order", "EfficientNetBackbone, [b0, {levels: [5, 3]}]", ["from fine to coarse", "[5, 3]"]),
@@ -116,9 +134,22 @@ BAD_FILES = [
     ("not YAML", "backbone: [1, {", ["is no YAML mapping", "line 2"]),
     ("a list", "- [-1, 1, Conv, [64]]\n", ["is no YAML mapping", "'backbone' and 'head'"]),
     ("a text", "hello\n", ["is no YAML mapping", "'backbone' and 'head'"]),
-    ("no head", "nc: 2\nbackbone:\n  - [-1, 1, EfficientNetBackbone, [b0]]\n", ["has no 'head'"]),
-    ("backbone no list", "backbone: b0\nhead: []\n", ["'backbone' must be a list"]),
+    ("no head", "nc: 2\nbackbone:\n  - [-1, 1, EfficientNetBackbone, [b0]]\n", ["has a 'head'", "missing"]),
+    ("backbone no list", "backbone: b0\nhead: []\n", ["has a 'backbone'", "not 'b0'"]),
     ("scales of wrong form", GOOD + HEAD + "scales: {n: 1}\n", ["scale 'n'", "[depth, width, max_channels]"]),
+    ("scales a list", GOOD + HEAD + "scales: [n, s]\n", ["'scales' must be a mapping", "['n', 's']"]),
+    ("scales a number", GOOD + HEAD + "scales: 5\n", ["'scales' must be a mapping", "not 5"]),
+    ("infinite width", GOOD + HEAD + "width_multiple: .inf\n", ["width", "inf"]),
+    ("width a word", GOOD + HEAD + "width_multiple: wide\n", ["numbers above 0", "'wide'"]),
+    (
+        "unknown activation",
+        GOOD + "  - [0, 1, BiFPN, [8]]" + HEAD + "activation: nn.Foo()\n",
+        ["activation 'nn.Foo()'"],
+    ),
+    ("first row too short", "backbone: [[-1, 1]]\nhead: []\n", ["row 0", "[from, repeats, module, args]"]),
+    ("first row a number", "backbone: [5]\nhead: []\n", ["row 0: 5", "[from, repeats, module, args]"]),
+    ("misspelt head", GOOD + "  - [[1, 2, 3], 1, Detct, [nc]]\n", ["row 4", "no module 'Detct'", "Detect"]),
+    ("no head at the end", GOOD + "  - [0, 1, BiFPN, [8]]\n", ["row 4", "the last row must be a head"]),
 ]
 
 

@@ -106,6 +106,26 @@ def test_activation_of_the_file_reaches_our_modules_and_ends_with_it():
     assert type(tasks.Conv.default_act) is before is nn.SiLU
 
 
+def test_activation_with_parameters():
+    net = model(
+        head=[[0, 1, "BiFPN", [16]], [-1, 1, "PyramidLevel", [3]], [-1, 1, "Conv", [8]]], activation="nn.PReLU()"
+    )
+    acts = [node.act for node in net.model[4].cells[0].nodes]
+    assert {p.device.type for p in net.parameters()} == {"cpu"} and all(isinstance(act, nn.PReLU) for act in acts)
+
+
+def test_sources_of_unknown_stride():
+    # A stock layer that the stock parser takes for one with unchanged channels, on which the meta device has no say
+    rows = [
+        [3, 1, "torchvision.ops.StochasticDepth", [0.0, "row"]],
+        [-1, 1, "nn.Conv2d", [320, 320, 2, 1, 0]],  # 8 to 7 pixels: no stride
+        [[-1, -1], 1, "BiFPN_Add", []],
+        [-1, 1, "Conv", [320, 3, 2]],
+        [[-1, -1], 1, "BiFPN_Add", []],
+    ]
+    assert type(model(head=rows).model[8]) is BiFPN_Add
+
+
 def test_input_channels_of_the_data():
     for channels in (1, 4):
         net = model(ch=channels)

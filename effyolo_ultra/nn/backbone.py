@@ -60,6 +60,7 @@ class TimmBackbone(nn.Module):
             features_only=True,
             out_indices=stage_indices(self.model_name, self.levels),
             in_chans=self.in_channels,
+            **any_size(self.model_name),
             **{name: value for name, value in self.options.items() if value},
         )
         if hasattr(body, "_stage_out_idx"):  # timm keeps the stages of an EfficientNet behind the last one asked for
@@ -97,16 +98,23 @@ class TimmBackbone(nn.Module):
     def __reduce__(self):
         arguments = {"model": self.model_name, "in_channels": self.in_channels, "levels": self.levels, **self.options}
         own = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k not in arguments}
-        fixed = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
-        return rebuild, (type(self), arguments), {"attributes": own, "weights": self.state_dict(), "fixed": fixed}
+        state = {
+            "attributes": own,
+            "weights": self.state_dict(),
+            "fixed": [name for name, parameter in self.named_parameters() if not parameter.requires_grad],
+            "eval": [name for name, module in self.named_modules() if not module.training],
+        }
+        return rebuild, (type(self), arguments), state
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         if "weights" not in state:  # from __deepcopy__
             return super().__setstate__(state)
+        self.to(state["weights"]["mean"].dtype)  # for the buffers that are not in the state dict
         self.load_state_dict(state["weights"], assign=True)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in state["fixed"])
-        self.train(state["attributes"]["training"])
+        for name, module in self.named_modules():
+            module.training = name not in state["eval"]
         self.__dict__.update(state["attributes"])
 
     def __deepcopy__(self, memo: dict) -> TimmBackbone:
@@ -141,7 +149,7 @@ class EfficientNetBackbone(TimmBackbone):
         variants = EfficientNetBackbone.variants
         if isinstance(model, str) and "efficientnet" in model:
             return model
-        if model not in variants:
+        if not isinstance(model, str) or model not in variants:
             raise ValueError(
                 f"an EfficientNet is one of {', '.join(variants)}, or a full timm name, not {model!r}."
                 f"{nearest(str(model), variants)}"
@@ -161,6 +169,28 @@ def check_timm_name(name: str) -> str:
 
 
 @cache
+def any_size(model_name: str) -> dict[str, bool]:
+    """Return the arguments that let a timm model take images of any size, for those made for one size.
+
+    Raises:
+        ValueError: If the model takes images of one size only.
+    """
+    import timm
+
+    cfg = timm.get_pretrained_cfg(model_name)
+    if cfg is None or not cfg.fixed_input_size:
+        return {}
+    for arguments in ({}, {"strict_img_size": False}, {"dynamic_img_size": True}):
+        try:
+            with torch.device("meta"), torch.no_grad():
+                timm.create_model(model_name, features_only=True, **arguments).eval()(torch.empty(1, 3, 256, 320))
+            return arguments
+        except Exception:  # a model that does not know the argument, or does not take the size
+            continue
+    raise ValueError(f"{model_name} takes images of {cfg.input_size[1]} x {cfg.input_size[2]} pixels only")
+
+
+@cache
 def stage_indices(model_name: str, levels: tuple[int, ...]) -> tuple[int, ...]:
     """Return the index of each level among the stages of a timm model: the last stage with stride 2^k."""
     import timm
@@ -170,8 +200,10 @@ def stage_indices(model_name: str, levels: tuple[int, ...]) -> tuple[int, ...]:
     index = {stage["reduction"]: i for i, stage in enumerate(info)}
     missing = [level for level in levels if 2**level not in index]
     if missing:
-        given = ", ".join(f"P{r.bit_length() - 1}" for r in index)
-        raise ValueError(f"{model_name} has no level {', '.join(f'P{k}' for k in missing)}; it gives {given}")
+        wanted = ", ".join(f"P{k} (stride {2**k})" for k in missing)
+        raise ValueError(
+            f"{model_name} has no level {wanted}; its feature maps have the strides {', '.join(map(str, index))}"
+        )
     return tuple(index[2**level] for level in levels)
 
 

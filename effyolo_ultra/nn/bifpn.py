@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 from torch import nn
-from ultralytics.nn.modules.conv import Conv
 
 from effyolo_ultra.nn._checks import check_int, check_levels
 from effyolo_ultra.nn.fusion import BiFPN_Add
@@ -82,6 +81,8 @@ class BiFPN(nn.Module):
     def forward(self, pyramid: list[torch.Tensor]) -> list[torch.Tensor]:
         """Turn a pyramid (N, C_k, H / 2^k, W / 2^k), finest first, into one with the same channels at every level."""
         pyramid = list(pyramid)
+        if len(pyramid) != len(self.levels) - len(self.extra_levels):
+            raise ValueError(f"this BiFPN takes {len(self.levels) - len(self.extra_levels)} levels, not {len(pyramid)}")
         for lateral in self.extra_levels:
             pyramid.append(same_max_pool2d(lateral(pyramid[-1])))
         for cell in self.cells:
@@ -200,8 +201,11 @@ class Lateral(nn.Sequential):
         super().__init__(*([conv_bn(in_channels, out_channels)] if in_channels != out_channels else []))
 
 
-def conv_bn(in_channels: int, out_channels: int) -> Conv:
+def conv_bn(in_channels: int, out_channels: int) -> nn.Module:
     """Return a 1x1 convolution with BatchNorm, in the form that Ultralytics folds at inference."""
+    # Not at the top: importing Ultralytics imports this file, by the import hook.
+    from ultralytics.nn.modules.conv import Conv
+
     conv = Conv(in_channels, out_channels, 1, act=False)
     conv.bn.eps, conv.bn.momentum = BN_EPS, BN_MOMENTUM
     return conv

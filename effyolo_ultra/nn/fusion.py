@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from effyolo_ultra.nn._checks import check_choice, check_number
+from effyolo_ultra.nn._checks import check_choice, check_int, check_number
 from effyolo_ultra.row import Built, Feature, Row
 
 FUSIONS = ("fast", "softmax", "sum")
@@ -28,7 +28,7 @@ class FusionWeights(nn.LocalResponseNorm):
         nn.Module.__init__(self)
         self.inputs = inputs
         self.fusion = check_choice("fusion", fusion, FUSIONS)
-        self.eps = check_number("eps", eps, above=0)
+        self.eps = check_number("eps", eps, least=1e-12, below=1)
         if fusion != "sum":
             self.weight = nn.Parameter(torch.ones(inputs))
 
@@ -39,6 +39,8 @@ class FusionWeights(nn.LocalResponseNorm):
 
     def forward(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
         """Return each feature map times its normalised weight."""
+        if len(features) != self.inputs:
+            raise ValueError(f"this fusion takes {self.inputs} feature maps, not {len(features)}")
         if self.fusion == "sum":
             return list(features)
         weight = self.weight.float()  # in float16, eps is below the resolution of the sum
@@ -114,7 +116,7 @@ class BiFPN_Concat(nn.Module):
         row.no_repeats()
         features = row.same_size()
         arguments = row.arguments(cls, "dim")
-        if arguments.get("dim", 1) != 1:
+        if check_int("dim", arguments.get("dim", 1), least=-9) != 1:
             row.error(f"the first arg of {row.module} is the dimension, 1 (channels), not {arguments['dim']!r}.")
         output = Feature(sum(f.channels for f in features), features[0].stride)
         return Built(cls(len(features), **arguments), output, row.all_args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from effyolo_ultra.nn._checks import check_int
 from effyolo_ultra.row import Built, Feature, Pyramid, Row
 
 
@@ -18,12 +19,13 @@ class PyramidLevel(nn.Module):
         levels: The levels that the pyramid has, finest first.
 
     Raises:
+        TypeError: If the level is no whole number.
         ValueError: If the pyramid has no such level.
     """
 
     def __init__(self, level: int, levels: list[int]):
         super().__init__()
-        if level not in levels:
+        if check_int("level", level) not in levels:
             raise ValueError(f"the pyramid has the levels {list(levels)}, but no level {level!r}")
         self.position = list(levels).index(level)
 

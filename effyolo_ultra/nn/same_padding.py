@@ -48,6 +48,6 @@ def use_same_conv2d(module: nn.Module) -> None:
     from timm.layers import Conv2dSame
 
     for conv in module.modules():
-        odd_kernel = isinstance(conv, Conv2dSame) and all(k % 2 for k in conv.kernel_size)
+        odd_kernel = isinstance(conv, Conv2dSame) and all(k % 2 and k > 1 for k in conv.kernel_size)
         if odd_kernel and tuple(conv.stride) == (2, 2) and tuple(conv.dilation) == (1, 1):
             conv.__class__ = SameConv2d

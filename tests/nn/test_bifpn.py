@@ -100,6 +100,11 @@ def test_activation(act, cls):
     assert all(type(node.act) is cls for node in nodes) and len({id(node.act) for node in nodes}) == len(nodes)
 
 
+def test_other_number_of_levels_is_refused():
+    with pytest.raises(ValueError, match="takes 3 levels, not 2"):
+        BiFPN(CHANNELS, 8, 1)(pyramid((64, 64))[:2])
+
+
 def test_input_list_is_not_changed():
     inputs = pyramid((128, 128))
     before = list(inputs)
@@ -123,7 +128,7 @@ def test_no_convolution_where_the_channels_agree():
         ({"repeats": 0}, "repeats must be at least 1"),
         ({"repeats": 1.5}, "repeats must be a whole number"),
         ({"fusion": "fsat"}, "Did you mean fast"),
-        ({"eps": 0}, "eps must be above 0"),
+        ({"eps": 0}, "eps must be at least 1e-12"),
         ({"act": "rleu"}, "no activation 'rleu'"),
         ({"act": 3}, "act must be"),
     ],

@@ -78,6 +78,12 @@ def test_all_weights_at_zero_give_zero_and_no_nan():
     assert torch.equal(out, torch.zeros_like(out))
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_other_number_of_inputs_is_refused(fusion):
+    with pytest.raises(ValueError, match="takes 2 feature maps, not 3"):
+        BiFPN_Add(2, fusion=fusion)([torch.ones(1, 1, 1, 1)] * 3)
+
+
 def test_reset_gives_equal_weights():
     weights = FusionWeights(3)
     weights.weight.data = torch.tensor([1.0, 2.0, 3.0])

@@ -27,7 +27,7 @@ def test_equals_padding_of_the_feature_map(size, kernel, groups):
     torch.testing.assert_close(ours, gradients, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 3, 1), (4, 2, 1), (3, 2, 2)])
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 3, 1), (4, 2, 1), (3, 2, 2), (1, 2, 1)])
 def test_other_convolutions_stay_as_they_are(kernel, stride, dilation):
     conv = Conv2dSame(2, 2, kernel, stride=stride, dilation=dilation)
     use_same_conv2d(conv)

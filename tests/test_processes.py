@@ -1,0 +1,60 @@
+"""Fresh processes: whatever is imported first, the modules are known and the checkpoints load."""
+
+import pytest
+
+BUILD = "from ultralytics import YOLO; assert len(YOLO('yolov5n-effdet.yaml').model.model[1].cells) == 3"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import effyolo_ultra",
+        "import effyolo_ultra.nn",
+        "from effyolo_ultra.nn import BiFPN; BiFPN({3: 8, 4: 16}, 8, 1)",
+        "from effyolo_ultra.nn.bifpn import BiFPN",
+        "import effyolo_ultra.registry",
+        "import effyolo_ultra.parser",
+        "import effyolo_ultra.zoo",
+        "import effyolo_ultra; effyolo_ultra.register(); effyolo_ultra.register()",
+        "import ultralytics.data.utils",
+        "from ultralytics.nn.tasks import DetectionModel",
+        "from ultralytics import YOLO; import effyolo_ultra",
+    ],
+)
+@pytest.mark.parametrize("autoload", ["", "1"])
+def test_import_order(run_python, tmp_path, first, autoload):
+    register = "import effyolo_ultra; effyolo_ultra.register()" if autoload else ""
+    done = run_python(f"{first}\n{register}\n{BUILD}", cwd=tmp_path, EFFYOLO_ULTRA_NO_AUTOLOAD=autoload)
+    assert done.returncode == 0 and "could not extend" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("safe", ["0", "1"])
+def test_checkpoint_loads_in_a_process_that_knows_nothing(run_python, tmp_path, safe):
+    made = run_python("from ultralytics import YOLO; YOLO('yolov5n-effdet.yaml').save('x.pt')", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    load = "from ultralytics import YOLO; print(type(YOLO('x.pt').model.model[0]).__name__)"
+    done = run_python(load, cwd=tmp_path, ULTRALYTICS_SAFE_LOAD=safe)
+    assert done.stdout.split()[-1:] == ["EfficientNetBackbone"], done.stderr
+
+
+def test_pickled_model_before_ultralytics(run_python, tmp_path):
+    made = run_python("from ultralytics import YOLO; YOLO('yolov5n-effdet.yaml').save('x.pt')", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    done = run_python(f"import torch; torch.load('x.pt', weights_only=False)\n{BUILD}", cwd=tmp_path)
+    assert done.returncode == 0 and "could not extend" not in done.stderr, done.stderr
+
+
+def test_changed_ultralytics_is_named_and_stock_goes_on(run_python, tmp_path):
+    code = (
+        "import ultralytics.nn.tasks as tasks, warnings\n"
+        "from effyolo_ultra import _ultralytics\n"
+        "from effyolo_ultra.errors import UltralyticsVersionError\n"
+        "tasks.parse_model = lambda d, ch: None\n"
+        "try:\n"
+        "    _ultralytics.patch_tasks(tasks)\n"
+        "except UltralyticsVersionError as error:\n"
+        "    print(error)\n"
+    )
+    done = run_python(code, cwd=tmp_path, EFFYOLO_ULTRA_NO_AUTOLOAD="1")
+    assert "ultralytics.nn.tasks.parse_model takes (d, ch), expected (d, ch, verbose)" in done.stdout
+    assert __import__("ultralytics").__version__ in done.stdout
