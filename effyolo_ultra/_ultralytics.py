@@ -93,9 +93,9 @@ def find(stock: Callable[..., Any], kind: str, file: str | Path, *args: Any, **k
         ours = zoo.find(kind, name)
         if ours:
             return str(ours)
-        hint = nearest(Path(name).name, zoo.list_models() if kind == "models" else zoo.list_datasets())
+        hint = nearest(Path(name).name, zoo.list_datasets()) if kind == "datasets" else ""
         if hint:
-            raise UnknownNameError(f"{error}.{hint}") from error
+            raise UnknownNameError(f"{error}.{hint}") from None
         raise
     return found or str(zoo.find(kind, name) or "") or found
 

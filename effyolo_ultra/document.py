@@ -68,9 +68,9 @@ class ModelDocument:
         rows = (row if isinstance(row, (list, tuple)) else () for row in self.written)
         return [row[2] if len(row) > 2 and isinstance(row[2], str) else "" for row in rows]
 
-    def error(self, index: int, message: str) -> NoReturn:
+    def error(self, index: int, message: str, cause: Exception | None = None) -> NoReturn:
         """Raise a ModelYAMLError that names the file and a row."""
-        raise ModelYAMLError(f"{self.file}, row {index}: {as_written(self.written[index])}\n  {message}")
+        raise ModelYAMLError(f"{self.file}, row {index}: {as_written(self.written[index])}\n  {message}") from cause
 
     @cached_property
     def scale(self) -> str:

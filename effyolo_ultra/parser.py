@@ -19,9 +19,9 @@ from torch import nn
 from effyolo_ultra._probe import StockParser
 from effyolo_ultra._table import replace_lines, table_line
 from effyolo_ultra.document import ModelDocument
-from effyolo_ultra.errors import ModelYAMLError
+from effyolo_ultra.errors import ModelYAMLError, UnknownNameError, nearest
 from effyolo_ultra.row import Built, Pyramid, Row, pyramid_needs_level
-from effyolo_ultra.zoo import check_scale_letter
+from effyolo_ultra.zoo import check_scale_letter, list_models
 
 
 def parse_model(
@@ -72,7 +72,7 @@ def parse_model(
         index = parser.failing_row()
         if index is None:
             raise
-        document.error(index, f"Ultralytics cannot build this row: {type(error).__name__}: {error}")
+        document.error(index, f"Ultralytics cannot build this row: {type(error).__name__}: {error}", cause=error)
     for index, (module, *_) in built.items():
         model[index] = module
     return model, document.saved(rows)
@@ -99,10 +99,17 @@ def load_model_yaml(
     check_scale_letter(str(path))
     try:
         d = stock(path)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        stock_models = Path(tasks.__file__).parents[1] / "cfg" / "models"
+        others = [file.name for file in (*Path(path).parent.glob("*.y*ml"), *stock_models.rglob("*.yaml"))]
+        hint = nearest(Path(path).name, [*list_models(), *others])
+        if hint:
+            raise UnknownNameError(f"there is no model '{path}', neither as a file nor in the zoo.{hint}") from None
+        raise error
+    except OSError:
         raise
     except Exception as error:  # each version refuses in its own way what is no YAML or no mapping
-        raise ModelYAMLError(f"{path} is no YAML mapping with 'backbone' and 'head': {error}") from error
+        raise ModelYAMLError(f"{path} is no YAML mapping with 'backbone' and 'head': {error}") from None
     document = ModelDocument(d)
     document.check_parts()
     document.check_names(lambda name: name in modules or is_stock(tasks, name), [*modules, *stock_names(tasks)])
@@ -133,8 +140,10 @@ def build(cls: Any, row: Row) -> Built:
         return cls.from_row(row)
     except ModelYAMLError:
         raise
+    except (TypeError, ValueError) as error:
+        row.error(str(error))
     except Exception as error:  # whatever torch or timm makes of it, it is about this row
-        row.error(str(error) or type(error).__name__)
+        row.error(f"{type(error).__name__}: {error}", cause=error)
 
 
 def is_stock(tasks: ModuleType, name: str) -> bool:

@@ -84,9 +84,9 @@ class Row:
     scaling: Scaling = field(default_factory=Scaling)
     activation: nn.Module | None = None
 
-    def error(self, message: str) -> NoReturn:
+    def error(self, message: str, cause: Exception | None = None) -> NoReturn:
         """Raise a ModelYAMLError that names the file and this row."""
-        raise ModelYAMLError(f"{self.file}, row {self.index}: {self.text}\n  {message}")
+        raise ModelYAMLError(f"{self.file}, row {self.index}: {self.text}\n  {message}") from cause
 
     def arguments(self, function: Any, *names: str) -> dict[str, Any]:
         """Bind positional args to `names` and options to the keyword-only parameters of `function`.

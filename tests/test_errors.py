@@ -166,12 +166,15 @@ def test_bad_file_is_named(model_yaml, text, parts):
     ("name", "parts"),
     [
         ("yolov5-effb3-bfpn.yaml", ["yolov5-effb3-bfpn.yaml", "Did you mean", "yolov5-effb3-bifpn.yaml"]),
-        ("yolov5n-effdett.yaml", ["yolov5n-effdet.yaml"]),
+        ("yolov5n-effdett.yaml", ["'yolov5n-effdett.yaml'", "Did you mean yolov5n-effdet.yaml"]),
+        ("yolov8-sge.yaml", ["'yolov8-sge.yaml'", "Did you mean yolov8-seg.yaml"]),
+        ("yolov8z-mine.yaml", ["'yolov8z-mine.yaml'", "Did you mean yolov8-mine.yaml"]),
         ("yolov5s-effb3-bifpn.yaml", ["one size only", "'yolov5-effb3-bifpn.yaml'"]),
         ("yolov5x-effb0-pan.yaml", ["one size only", "'yolov5-effb0-pan.yaml'"]),
     ],
 )
 def test_unknown_model_name_says_which_is_meant(name, parts, tmp_path, monkeypatch):
+    (tmp_path / "yolov8-mine.yaml").touch()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownNameError) as error:
         YOLO(name)

@@ -151,8 +151,8 @@ class EfficientNetBackbone(TimmBackbone):
             return model
         if not isinstance(model, str) or model not in variants:
             raise ValueError(
-                f"an EfficientNet is one of {', '.join(variants)}, or a full timm name, not {model!r}."
-                f"{nearest(str(model), variants)}"
+                f"an EfficientNet is one of {', '.join(variants)}, or a full timm name, not {model!r}"
+                f" (TimmBackbone takes other models).{nearest(str(model), variants)}"
             )
         return variants[model]
 
