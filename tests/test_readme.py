@@ -33,7 +33,9 @@ def run_bash(script, folder):
         "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
         "YOLO_CONFIG_DIR": str(folder / "settings"),
     }
-    command = ["bash", "-euo", "pipefail", "-c", script]
+    # Where Ultralytics writes by default depends on where it is installed.
+    settings = f"yolo settings runs_dir={folder / 'runs'} datasets_dir={folder / 'datasets'}"
+    command = ["bash", "-euo", "pipefail", "-c", f"{settings}\n{script}"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
