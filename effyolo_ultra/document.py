@@ -28,7 +28,8 @@ class ModelDocument:
     def __init__(self, d: dict[str, Any]):
         self.d = d
         self.file = str(d.get("yaml_file") or "model dictionary")
-        self.written = [*(d.get("backbone") or ()), *(d.get("head") or ())]
+        parts = (d.get("backbone"), d.get("head"))
+        self.written = [row for part in parts if isinstance(part, (list, tuple)) for row in part]
 
     def check_parts(self) -> None:
         """Raise a ModelYAMLError unless there are a backbone and a head, each a list of rows with four parts."""

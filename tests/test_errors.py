@@ -135,6 +135,7 @@ BAD_FILES = [
     ("a list", "- [-1, 1, Conv, [64]]\n", ["is no YAML mapping", "'backbone' and 'head'"]),
     ("a text", "hello\n", ["is no YAML mapping", "'backbone' and 'head'"]),
     ("no head", "nc: 2\nbackbone:\n  - [-1, 1, EfficientNetBackbone, [b0]]\n", ["has a 'head'", "missing"]),
+    ("backbone a number", "backbone: 5\nhead: []\n", ["has a 'backbone'", "not 5"]),
     ("backbone no list", "backbone: b0\nhead: []\n", ["has a 'backbone'", "not 'b0'"]),
     ("scales of wrong form", GOOD + HEAD + "scales: {n: 1}\n", ["scale 'n'", "[depth, width, max_channels]"]),
     ("scales a list", GOOD + HEAD + "scales: [n, s]\n", ["'scales' must be a mapping", "['n', 's']"]),
