@@ -128,7 +128,7 @@ class EfficientNetBackbone(TimmBackbone):
     """An EfficientNet as a backbone that gives a feature pyramid (https://arxiv.org/abs/1905.11946, 2104.00298).
 
     The variant names timm's `tf_` models, which follow the reference implementation. In a YAML,
-    `[-1, 1, EfficientNetBackbone, [b3]]` or `[-1, 1, EfficientNetBackbone, [v2-s, {levels: [3, 4, 5, 6]}]]`.
+    `[-1, 1, EfficientNetBackbone, [b3]]` or `[-1, 1, EfficientNetBackbone, [v2-s, {levels: [2, 3, 4, 5]}]]`.
 
     Args:
         model: b0 to b8, lite0 to lite4, v2-b0 to v2-b3, v2-s, v2-m, v2-l, v2-xl, or the full name of one in timm.
