@@ -15,10 +15,10 @@ os.environ["YOLO_CONFIG_DIR"] = str(_HOME)
 os.environ["YOLO_AUTOINSTALL"] = "false"
 
 
-@pytest.fixture(autouse=True)
-def _no_trace_of_pytest(monkeypatch):
-    """Ultralytics writes its runs somewhere else where it sees pytest."""
-    monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call():
+    """Hide pytest from the subprocesses of a test: Ultralytics writes its runs somewhere else where it sees it."""
+    os.environ.pop("PYTEST_CURRENT_TEST", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
