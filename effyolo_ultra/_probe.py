@@ -136,7 +136,7 @@ class StockParser:
 def lower(row: Row, document: ModelDocument) -> list[Any]:
     """Return a stock row as written, its named values looked up."""
     source, repeats, module, args = copy.deepcopy(document.written[row.index])
-    return [source, repeats, module, [document.named(row.index, arg) for arg in args]]
+    return [source, repeats, module, document.named(row.index, args)]
 
 
 def on_meta(output: Output) -> Any:

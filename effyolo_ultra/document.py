@@ -138,7 +138,7 @@ class ModelDocument:
             )
 
     def _sources(self, index: int, source: Any) -> list[int]:
-        sources = source if isinstance(source, (list, tuple)) else [source]
+        sources = listed(source)
         if not sources or any(isinstance(s, bool) or not isinstance(s, int) for s in sources):
             self.error(index, f"'from' must be the number of a layer or a list of them, not {source!r}.")
         absolute = [s if s >= 0 else index + s for s in sources]

@@ -49,7 +49,7 @@ def parse_model(
         ModelYAMLError: If the YAML describes no network.
     """
     document = ModelDocument(d)
-    document.check_names(lambda name: name in modules or is_stock(tasks, name), [*modules, *stock_names(tasks)])
+    check_names(document, tasks, modules)
     if not document.names_any_of(modules):
         return stock(d, ch, verbose)
 
@@ -112,7 +112,7 @@ def load_model_yaml(
         raise ModelYAMLError(f"{path} is no YAML mapping with 'backbone' and 'head': {error}") from None
     document = ModelDocument(d)
     document.check_parts()
-    document.check_names(lambda name: name in modules or is_stock(tasks, name), [*modules, *stock_names(tasks)])
+    check_names(document, tasks, modules)
     if document.names_any_of(modules):
         document.check_head()
     return d
@@ -144,6 +144,11 @@ def build(cls: Any, row: Row) -> Built:
         row.error(str(error))
     except Exception as error:  # whatever torch or timm makes of it, it is about this row
         row.error(f"{type(error).__name__}: {error}", cause=error)
+
+
+def check_names(document: ModelDocument, tasks: ModuleType, modules: Mapping[str, type]) -> None:
+    """Raise a ModelYAMLError for the first row whose module neither we nor Ultralytics know."""
+    document.check_names(lambda name: name in modules or is_stock(tasks, name), [*modules, *stock_names(tasks)])
 
 
 def is_stock(tasks: ModuleType, name: str) -> bool:

@@ -151,17 +151,21 @@ def test_same_seed_same_model():
     assert torch.equal(*outputs)
 
 
-def test_table_shows_the_real_rows():
+@pytest.fixture
+def lines():
+    """What Ultralytics logs."""
     lines = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     LOGGER.addHandler(handler)
-    try:
-        YOLO("yolov5s-effdet.yaml", verbose=True)
-        stock = len(lines)
-        YOLO("yolov8n.yaml", verbose=True)
-    finally:
-        LOGGER.removeHandler(handler)
+    yield lines
+    LOGGER.removeHandler(handler)
+
+
+def test_table_shows_the_real_rows(lines):
+    YOLO("yolov5s-effdet.yaml", verbose=True)
+    stock = len(lines)
+    YOLO("yolov8n.yaml", verbose=True)
     rows = {int(line[:3]): line for line in lines[:stock] if line[:3].strip().isdigit()}
     parameters = YOLO("yolov5s-effdet.yaml").model.model[1].np
     assert "effyolo_ultra.nn.backbone.EfficientNetBackbone" in rows[0] and "['b1']" in rows[0]
@@ -173,16 +177,9 @@ def test_table_shows_the_real_rows():
     assert {rows[0].index("effyolo_ultra")} == set(columns)
 
 
-def test_scale_warning_once():
-    warnings = []
-    handler = logging.Handler()
-    handler.emit = lambda record: warnings.append(record.getMessage())
-    LOGGER.addHandler(handler)
-    try:
-        YOLO("yolov5-effnet-bifpn.yaml")
-    finally:
-        LOGGER.removeHandler(handler)
-    assert sum("no model scale passed" in line for line in warnings) == 1
+def test_scale_warning_once(lines):
+    YOLO("yolov5-effnet-bifpn.yaml")
+    assert sum("no model scale passed" in line for line in lines) == 1
 
 
 @pytest.mark.parametrize("name", ["yolov5-effb0-bifpn.yaml", "yolov5-effdet.yaml"])
