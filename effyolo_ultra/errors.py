@@ -18,6 +18,14 @@ class UnknownNameError(EffYoloError, FileNotFoundError):
     """A model or data name that neither the working directory, Ultralytics nor this package has."""
 
 
+class WeightsError(EffYoloError, ValueError):
+    """Pretrained weights that do not exist, cannot be read, or do not fit; the message says what was expected."""
+
+
+class WeightsUnreachableError(WeightsError, ConnectionError):
+    """Pretrained weights that exist, but cannot be fetched from here now."""
+
+
 class UltralyticsVersionError(EffYoloError, RuntimeError):
     """The installed Ultralytics does not have the form that this package extends."""
 
