@@ -1,4 +1,4 @@
-"""The import hook: waits for two modules of Ultralytics and extends each as soon as its body has run.
+"""The import hook: waits for three modules of Ultralytics and extends each as soon as its body has run.
 
 Starting the interpreter (effyolo_ultra.pth, effyolo_ultra.start) and importing the package call `install()`. It runs in
 every process of the environment, so this file imports os and sys alone.
@@ -13,6 +13,7 @@ OPT_OUT = "EFFYOLO_ULTRA_NO_AUTOLOAD"
 HOOKS = {
     "ultralytics.nn.tasks": "patch_tasks",
     "ultralytics.data.utils": "patch_data_utils",
+    "ultralytics.engine.trainer": "patch_trainer",
 }
 
 # Module of Ultralytics -> the fault of its hook, "" if there was none. A name that is missing: its hook has not run.

@@ -1,4 +1,4 @@
-"""Everything of Ultralytics that this package replaces: four functions, each wrapped and never rewritten."""
+"""Everything of Ultralytics that this package replaces: six functions, each wrapped and never rewritten."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ def register() -> None:
     again changes nothing.
     """
     import ultralytics.data.utils
+    import ultralytics.engine.trainer
     import ultralytics.nn.tasks
 
     patch_tasks(ultralytics.nn.tasks)
     patch_data_utils(ultralytics.data.utils)
+    patch_trainer(ultralytics.engine.trainer)
 
 
 def patch_tasks(tasks: ModuleType) -> None:
@@ -82,6 +84,38 @@ def patch_data_utils(data_utils: ModuleType) -> None:
         wrap(data_utils, "check_file", check_file)
 
 
+def patch_trainer(trainer: ModuleType) -> None:
+    """Let Ultralytics' trainer do what the backbones of a network ask for."""
+    # Where the network stands complete, with the weights of a checkpoint if there is one, and nothing is built on it
+    # yet: pretrained weights and frozen layers have to be there before the optimizer, the moving average and DDP.
+    stock_setup_model = wrappable(trainer.BaseTrainer, "setup_model", "self")
+    # Where parameter groups are made; a learning rate of its own for the backbone is one more group.
+    stock_build_optimizer = wrappable(
+        trainer.BaseTrainer, "build_optimizer", "self", "model", "name", "lr", "momentum", "decay", "iterations"
+    )
+    if not stock_setup_model:
+        return
+
+    @functools.wraps(stock_setup_model)
+    def setup_model(self: Any) -> Any:
+        from effyolo_ultra.training import prepare_network
+
+        checkpoint = stock_setup_model(self)
+        prepare_network(self)
+        return checkpoint
+
+    @functools.wraps(stock_build_optimizer)
+    def build_optimizer(self: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        from effyolo_ultra.training import apply_lr_mult
+
+        optimizer = stock_build_optimizer(self, model, *args, **kwargs)
+        apply_lr_mult(optimizer, model)
+        return optimizer
+
+    wrap(trainer.BaseTrainer, "setup_model", setup_model)
+    wrap(trainer.BaseTrainer, "build_optimizer", build_optimizer)
+
+
 def find(stock: Callable[..., Any], kind: str, file: str | Path, *args: Any, **kwargs: Any) -> Any:
     """Find a file as Ultralytics does, and where it finds none, by its bare name among ours."""
     from effyolo_ultra import zoo
@@ -100,13 +134,13 @@ def find(stock: Callable[..., Any], kind: str, file: str | Path, *args: Any, **k
     return found or str(zoo.find(kind, name) or "") or found
 
 
-def wrappable(module: ModuleType, name: str, *parameters: str) -> Callable[..., Any] | None:
+def wrappable(owner: ModuleType | type, name: str, *parameters: str) -> Callable[..., Any] | None:
     """Return a function of Ultralytics that is to be wrapped, None if it is wrapped already.
 
     Raises:
         UltralyticsVersionError: If it is not there, or does not have the expected form.
     """
-    function = getattr(module, name, None)
+    function = getattr(owner, name, None)
     if hasattr(function, "wrapped_by_effyolo_ultra"):
         return None
     found = list(inspect.signature(function).parameters) if callable(function) else None
@@ -114,13 +148,13 @@ def wrappable(module: ModuleType, name: str, *parameters: str) -> Callable[..., 
         version = getattr(sys.modules.get("ultralytics"), "__version__", "of unknown version")
         form = f"takes ({', '.join(found)})" if found is not None else "is missing"
         raise UltralyticsVersionError(
-            f"ultralytics {version} cannot be extended: {module.__name__}.{name} {form}, expected"
+            f"ultralytics {version} cannot be extended: {owner.__name__}.{name} {form}, expected"
             f" ({', '.join(parameters)}). Install a version that this effyolo_ultra supports, or a newer effyolo_ultra."
         )
     return function
 
 
-def wrap(module: ModuleType, name: str, function: Callable[..., Any]) -> None:
+def wrap(owner: ModuleType | type, name: str, function: Callable[..., Any]) -> None:
     """Put `function` in the place of an attribute of Ultralytics."""
     function.wrapped_by_effyolo_ultra = True
-    setattr(module, name, function)
+    setattr(owner, name, function)

@@ -3,71 +3,153 @@
 from __future__ import annotations
 
 import copy
-import re
+import inspect
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 
 from effyolo_ultra.errors import nearest
-from effyolo_ultra.nn._checks import check_int, check_levels, check_number
-from effyolo_ultra.nn.same_padding import use_same_conv2d
+from effyolo_ultra.nn._checks import check_bool, check_int, check_levels, check_number
+from effyolo_ultra.nn.timm_models import (
+    batch_norms,
+    build_body,
+    check_pretrained,
+    check_timm_name,
+    modules_up_to,
+    normalization,
+)
 from effyolo_ultra.row import Built, Pyramid, Row
+
+if TYPE_CHECKING:
+    from effyolo_ultra.weights.load import Report
 
 
 class TimmBackbone(nn.Module):
     """Any timm model that has `features_only`, as a backbone that gives a feature pyramid.
 
     The input is an image in 0..1, as Ultralytics feeds it; it is normalised here with the mean and standard deviation
-    that timm states for the model. In a YAML, `[-1, 1, TimmBackbone, [convnext_tiny, {levels: [3, 4, 5]}]]`.
+    that timm states for the model's weights. In a YAML, `[-1, 1, TimmBackbone, [convnext_tiny, {levels: [3, 4, 5]}]]`.
+
+    Building never fetches weights: Ultralytics' trainer does it when a training starts from a YAML, and
+    `load_pretrained` at any time.
 
     Args:
-        model: Name of a timm model, with or without tag.
+        model: Name of a timm model, with or without the tag of its weights.
         in_channels: Channels of the image; the constants for RGB are repeated, or averaged for one channel.
         levels: Pyramid levels to give, finest first; level k has stride 2^k.
+        pretrained: The weights to start from: those of the tag (True; 'auto' goes on without them, with a warning,
+            where they cannot be had), another tag of the model in timm, the path of a file, or none (False).
         drop_path_rate: Stochastic depth of the last block, rising linearly from 0 at the first one.
+        frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages, statistics of BatchNorm
+            included.
+        norm_eval: Keep every BatchNorm in eval mode while training, with the statistics that it has.
+        sync_bn: Share the batch statistics between the GPUs of a training.
+        bn_eps: Replaces the eps of every BatchNorm.
+        bn_momentum: Replaces the momentum of every BatchNorm, in torch's sense: 0.01 is 0.99 in TensorFlow's.
+        grad_checkpointing: Compute activations again in the backward pass instead of keeping them.
+        lr_mult: Learning rate of the backbone, as a multiple of the network's.
 
     Raises:
-        ValueError: If timm has no such model, or the model no such level.
+        ValueError: If timm has no such model, the model no such level, or an option does not apply to it.
     """
 
     def __init__(
-        self, model: str, in_channels: int = 3, *, levels: Sequence[int] = (3, 4, 5), drop_path_rate: float = 0.0
+        self,
+        model: str,
+        in_channels: int = 3,
+        *,
+        levels: Sequence[int] = (3, 4, 5),
+        pretrained: bool | str = "auto",
+        drop_path_rate: float = 0.0,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        sync_bn: bool = False,
+        bn_eps: float | None = None,
+        bn_momentum: float | None = None,
+        grad_checkpointing: bool = False,
+        lr_mult: float = 1.0,
     ):
         super().__init__()
-        self.model_name = check_timm_name(self.timm_name(model))
+        self.model_name, self.pretrained = check_pretrained(check_timm_name(self.timm_name(model)), pretrained)
         self.in_channels = check_int("in_channels", in_channels)
         self.levels = check_levels("levels", levels)
-        self.options = {"drop_path_rate": check_number("drop_path_rate", drop_path_rate, least=0, below=1)}
-        self.body = self._build_body()
+        self.drop_path_rate = check_number("drop_path_rate", drop_path_rate, least=0, below=1)
+        self.frozen_stages = check_int("frozen_stages", frozen_stages, least=-1)
+        self.norm_eval = check_bool("norm_eval", norm_eval)
+        self.sync_bn = check_bool("sync_bn", sync_bn)
+        self.bn_eps = bn_eps if bn_eps is None else check_number("bn_eps", bn_eps, above=0, below=1)
+        self.bn_momentum = bn_momentum
+        if bn_momentum is not None:
+            check_number("bn_momentum", bn_momentum, least=0, below=1)
+        self.grad_checkpointing = check_bool("grad_checkpointing", grad_checkpointing)
+        self.lr_mult = check_number("lr_mult", lr_mult, above=0, below=1000)
+
+        self.body = build_body(self.model_name, self.levels, self.in_channels, self.drop_path_rate)
         self.out_channels = tuple(self.body.feature_info.channels())
         mean, std = normalization(self.body.pretrained_cfg, in_channels)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+        self._apply_options()
+        self.weights_from = "random weights"
+        self.is_fresh = True
 
     @staticmethod
     def timm_name(model: str) -> str:
         """Return the timm name of `model` as it is written in a YAML."""
         return model
 
-    def _build_body(self) -> nn.Module:
-        import timm
+    def _apply_options(self) -> None:
+        norms = batch_norms(self.body)
+        for option in ("norm_eval", "sync_bn", "bn_eps", "bn_momentum"):
+            if getattr(self, option) not in (None, False) and not norms:
+                raise ValueError(f"{self.model_name} has no BatchNorm: leave out {option}")
+        for norm in norms:
+            norm.eps = norm.eps if self.bn_eps is None else self.bn_eps
+            norm.momentum = norm.momentum if self.bn_momentum is None else self.bn_momentum
+        if self.grad_checkpointing:
+            try:
+                self.body.set_grad_checkpointing(True)
+            except (AttributeError, AssertionError) as error:
+                raise ValueError(f"{self.model_name} has no gradient checkpointing in timm") from error
+        frozen = modules_up_to(self.model_name, self.body, self.frozen_stages) if self.frozen_stages >= 0 else []
+        self.frozen = tuple(f"body.{name}" for name in frozen)
+        for name in self.frozen:
+            self.get_submodule(name).requires_grad_(False)
+        self.train(self.training)
 
-        body = timm.create_model(
-            self.model_name,
-            features_only=True,
-            out_indices=stage_indices(self.model_name, self.levels),
-            in_chans=self.in_channels,
-            **any_size(self.model_name),
-            **{name: value for name, value in self.options.items() if value},
-        )
-        if hasattr(body, "_stage_out_idx"):  # timm keeps the stages of an EfficientNet behind the last one asked for
-            body.blocks = body.blocks[: max(body._stage_out_idx)]
-        use_same_conv2d(body)
-        keep_batch_norm(body)
-        return body
+    def train(self, mode: bool = True) -> TimmBackbone:
+        """Set training mode, but for what is frozen or keeps its statistics."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        if self.norm_eval:
+            for norm in batch_norms(self.body):
+                norm.eval()
+        return self
+
+    def load_pretrained(self, folder: str = "") -> Report:
+        """Load the weights that `pretrained` names.
+
+        Args:
+            folder: Where to look for a relative path that the working directory does not have.
+
+        Returns:
+            Where the weights are from, what was loaded, what is missing and what was not used.
+
+        Raises:
+            WeightsError: If they do not exist, do not fit or, unless `pretrained` is 'auto', cannot be fetched.
+        """
+        from effyolo_ultra.weights.load import load_pretrained
+
+        return load_pretrained(self, folder)
+
+    def use_sync_batch_norm(self) -> None:
+        """Share batch statistics between processes, in place; activations that timm fuses into a norm are kept."""
+        from timm.layers import convert_sync_batchnorm
+
+        self.body = convert_sync_batchnorm(self.body)
 
     @property
     def gives_nhwc(self) -> bool:
@@ -94,12 +176,19 @@ class TimmBackbone(nn.Module):
             )
         return Built(module, Pyramid(zip(module.levels, module.out_channels)), row.all_args)
 
+    # Ultralytics loads a checkpoint into a network built from its YAML, which then needs no other weights.
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if all(f"{prefix}{name}" in state_dict for name in self.state_dict()):
+            self.is_fresh = False
+
     # A pickle holds the arguments and the weights, not timm's own classes, which change from one timm to the next.
     def __reduce__(self):
-        arguments = {"model": self.model_name, "in_channels": self.in_channels, "levels": self.levels, **self.options}
+        options = [p.name for p in inspect.signature(TimmBackbone).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        arguments = {"model": self.model_name, **{name: getattr(self, name) for name in ("in_channels", *options)}}
         own = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k not in arguments}
         state = {
-            "attributes": own,
+            "attributes": {**own, "is_fresh": False},
             "weights": self.state_dict(),
             "fixed": [name for name, parameter in self.named_parameters() if not parameter.requires_grad],
             "eval": [name for name, module in self.named_modules() if not module.training],
@@ -132,9 +221,7 @@ class EfficientNetBackbone(TimmBackbone):
 
     Args:
         model: b0 to b8, lite0 to lite4, v2-b0 to v2-b3, v2-s, v2-m, v2-l, v2-xl, or the full name of one in timm.
-        in_channels: See TimmBackbone.
-        levels: See TimmBackbone.
-        drop_path_rate: See TimmBackbone.
+        in_channels: See TimmBackbone, as for the options.
     """
 
     variants: ClassVar[dict[str, str]] = {
@@ -155,77 +242,6 @@ class EfficientNetBackbone(TimmBackbone):
                 f" (TimmBackbone takes other models).{nearest(str(model), variants)}"
             )
         return variants[model]
-
-
-def check_timm_name(name: str) -> str:
-    """Return `name` if timm has such a model, with such a tag."""
-    import timm
-
-    if not isinstance(name, str):
-        raise TypeError(f"a timm model is named by a string, not {name!r}")
-    if not re.fullmatch(r"\w+(\.\w+)?", name) or not timm.is_model(name):
-        raise ValueError(f"timm {timm.__version__} has no model {name!r}.{nearest(name, timm.list_models())}")
-    return name
-
-
-@cache
-def any_size(model_name: str) -> dict[str, bool]:
-    """Return the arguments that let a timm model take images of any size, for those made for one size.
-
-    Raises:
-        ValueError: If the model takes images of one size only.
-    """
-    import timm
-
-    cfg = timm.get_pretrained_cfg(model_name)
-    if cfg is None or not cfg.fixed_input_size:
-        return {}
-    for arguments in ({}, {"strict_img_size": False}, {"dynamic_img_size": True}):
-        try:
-            with torch.device("meta"), torch.no_grad():
-                timm.create_model(model_name, features_only=True, **arguments).eval()(torch.empty(1, 3, 256, 320))
-            return arguments
-        except Exception:  # a model that does not know the argument, or does not take the size
-            continue
-    raise ValueError(f"{model_name} takes images of {cfg.input_size[1]} x {cfg.input_size[2]} pixels only")
-
-
-@cache
-def stage_indices(model_name: str, levels: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the index of each level among the stages of a timm model: the last stage with stride 2^k."""
-    import timm
-
-    with torch.device("meta"):  # without memory: it is only asked for its feature_info
-        info = timm.create_model(model_name, features_only=True).feature_info.info
-    index = {stage["reduction"]: i for i, stage in enumerate(info)}
-    missing = [level for level in levels if 2**level not in index]
-    if missing:
-        wanted = ", ".join(f"P{k} (stride {2**k})" for k in missing)
-        raise ValueError(
-            f"{model_name} has no level {wanted}; its feature maps have the strides {', '.join(map(str, index))}"
-        )
-    return tuple(index[2**level] for level in levels)
-
-
-def normalization(pretrained_cfg: Mapping[str, Any], channels: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation of a model's training images, each (1, channels, 1, 1), for input in 0..1."""
-    constants = torch.tensor([pretrained_cfg["mean"], pretrained_cfg["std"]])
-    if channels == 1:
-        constants = constants.mean(1, keepdim=True)
-    constants = constants[:, torch.arange(channels) % constants.shape[1]]
-    mean, std = constants.view(2, 1, channels, 1, 1)
-    return mean.clone(), std.clone()
-
-
-class BackboneBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm with the eps and momentum of its model; those of plain `nn.BatchNorm2d` Ultralytics sets to its own."""
-
-
-def keep_batch_norm(body: nn.Module) -> None:
-    """Keep eps and momentum of a timm model's BatchNorm as they are, in place."""
-    for module in body.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = BackboneBatchNorm2d
 
 
 def rebuild(cls: type[TimmBackbone], arguments: Mapping[str, Any]) -> TimmBackbone:

@@ -3,12 +3,14 @@
 import copy
 import io
 import pickletools
+import re
 import zipfile
 
 import pytest
 import timm
 import torch
 
+from benchmarks.memory import peak_bytes
 from effyolo_ultra.nn import EfficientNetBackbone, TimmBackbone
 
 
@@ -125,7 +127,7 @@ def saved(module):
 
 @pytest.mark.parametrize(("cls", "name"), [(EfficientNetBackbone, "b0"), (TimmBackbone, "resnet18")])
 def test_pickle_holds_no_class_of_timm_and_restores_everything(cls, name):
-    model = cls(name, 4, levels=[3, 5], drop_path_rate=0.1).half().eval()
+    model = cls(name, 4, levels=[3, 5], drop_path_rate=0.1, bn_eps=0.01, lr_mult=0.5).half().eval()
     model.i, model.f, model.type, model.np = 0, -1, "backbone", 7
     next(model.parameters()).requires_grad_(False)
     model.body.bn1.train()
@@ -139,6 +141,7 @@ def test_pickle_holds_no_class_of_timm_and_restores_everything(cls, name):
     loaded = torch.load(file, weights_only=False)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert type(loaded) is cls and (loaded.i, loaded.f, loaded.type, loaded.np) == (0, -1, "backbone", 7)
+    assert (loaded.drop_path_rate, loaded.body.bn1.eps, loaded.lr_mult, loaded.is_fresh) == (0.1, 0.01, 0.5, False)
     assert not loaded.training and not loaded.body.training and loaded.body.bn1.training
     assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in model.parameters()]
     assert {k: v.dtype for k, v in loaded.state_dict().items()} == {k: v.dtype for k, v in model.state_dict().items()}
@@ -180,3 +183,111 @@ def test_ultralytics_leaves_the_batch_norm_of_the_backbone_alone():
         assert plain and plain == {
             n: (m.eps, m.momentum) for n, m in built.named_modules() if isinstance(m, torch.nn.BatchNorm2d)
         }
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "stages", "frozen"),
+    [
+        (EfficientNetBackbone, "b0", 0, ["conv_stem", "bn1"]),
+        (EfficientNetBackbone, "b0", 2, ["conv_stem", "bn1", "blocks.0", "blocks.1"]),
+        (TimmBackbone, "resnet18", 1, ["conv1", "bn1", "layer1"]),
+        (TimmBackbone, "convnext_atto", 1, ["stem_0", "stem_1", "stages_0"]),
+    ],
+)
+def test_frozen_stages_do_not_train(cls, name, stages, frozen):
+    model = cls(name, frozen_stages=stages, drop_path_rate=0.0).train()
+    fixed = {n.removeprefix("body.") for n, p in model.named_parameters() if not p.requires_grad}
+    assert fixed == {n for n, _ in model.body.named_parameters() if n.startswith(tuple(f"{f}." for f in frozen))}
+    before = copy.deepcopy(model.body.state_dict())
+    sum(x.sum() for x in model(torch.rand(2, 3, 64, 64))).backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    for key, value in model.body.state_dict().items():
+        if key.startswith(tuple(f"{f}." for f in frozen)):
+            assert torch.equal(value, before[key]), key
+    assert not torch.equal(value, before[key]), key  # the last one is not frozen
+
+
+def test_all_stages_can_be_frozen():
+    model = EfficientNetBackbone("b0", frozen_stages=7)
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_norm_eval_survives_train():
+    model = EfficientNetBackbone("b0", norm_eval=True)
+    for _ in range(2):
+        model.train()
+        before = copy.deepcopy(dict(model.named_buffers()))
+        model(torch.rand(2, 3, 64, 64))
+        assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
+        assert model.body.training and all(p.requires_grad for p in model.parameters())
+
+
+def test_sync_batch_norm_keeps_the_activations_and_the_pickle():
+    model = EfficientNetBackbone("b0", sync_bn=True, bn_eps=0.01).eval()
+    image = torch.rand(1, 3, 64, 64)
+    before = model(image)
+    model.use_sync_batch_norm()
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    assert norms and all(isinstance(m, torch.nn.SyncBatchNorm) and m.eps == 0.01 for m in norms)
+    torch.testing.assert_close(model(image), before)
+    loaded = torch.load(saved(model), weights_only=False)
+    assert not any(isinstance(m, torch.nn.SyncBatchNorm) for m in loaded.modules())
+    torch.testing.assert_close(loaded(image), before)
+
+
+@pytest.mark.parametrize(("cls", "name"), [(EfficientNetBackbone, "b0"), (TimmBackbone, "resnet18")])
+def test_eps_and_momentum_of_batch_norm_under_ultralytics(cls, name):
+    from ultralytics.nn.tasks import DetectionModel
+
+    options = {"levels": [4], "bn_eps": 0.002, "bn_momentum": 0.05}
+    head = [[0, 1, "PyramidLevel", [4]], [[-1], 1, "Detect", ["nc"]]]
+    d = {"nc": 1, "backbone": [[-1, 1, cls.__name__, [name, options]]], "head": head}
+    norms = [m for m in DetectionModel(d, verbose=False).model[0].modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms and {(m.eps, m.momentum) for m in norms} == {(0.002, 0.05)}
+
+
+@pytest.mark.parametrize(("cls", "name"), [(EfficientNetBackbone, "b0"), (TimmBackbone, "resnet18")])
+def test_gradient_checkpointing_gives_the_same_gradients(cls, name):
+    torch.manual_seed(0)
+    plain = cls(name)
+    saving = cls(name, grad_checkpointing=True)
+    saving.load_state_dict(plain.state_dict())
+    image = torch.rand(2, 3, 64, 64)
+    for model in plain, saving:
+        sum(x.square().mean() for x in model(image)).backward()
+    for (key, a), b in zip(plain.named_parameters(), saving.parameters()):
+        torch.testing.assert_close(b.grad, a.grad, msg=key)
+
+
+def test_gradient_checkpointing_saves_memory():
+    peaks = [peak_bytes(EfficientNetBackbone("b0", grad_checkpointing=on), torch.rand(2, 3, 128, 128)) for on in (False, True)]
+    assert peaks[1] < 0.7 * peaks[0]
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "options", "message"),
+    [
+        (EfficientNetBackbone, "b0", {"frozen_stages": 8}, "number of stages, up to 7"),
+        (EfficientNetBackbone, "b0", {"frozen_stages": 6, "levels": [3, 4]}, "number of stages, up to 5"),
+        (EfficientNetBackbone, "b0", {"frozen_stages": True}, "must be a whole number"),
+        (EfficientNetBackbone, "b0", {"norm_eval": 1}, "must be true or false"),
+        (EfficientNetBackbone, "b0", {"bn_eps": 0}, "above 0"),
+        (EfficientNetBackbone, "b0", {"bn_momentum": 1}, "below 1"),
+        (EfficientNetBackbone, "b0", {"lr_mult": 0}, "above 0"),
+        (EfficientNetBackbone, "b0", {"pretrained": "ns_jft"}, "Did you mean ns_jft_in1k"),
+        (EfficientNetBackbone, "b0", {"pretrained": 3}, "must be auto, true, false"),
+        (EfficientNetBackbone, "b0", {"pretrained": "https://host/b0.pth"}, "download the file"),
+        (EfficientNetBackbone, "tf_efficientnet_b0.ap_in1k", {"pretrained": "in1k"}, "two different weights"),
+        (EfficientNetBackbone, "efficientnet_b8", {"pretrained": "ra_in1k"}, "timm has none for efficientnet_b8"),
+        (TimmBackbone, "convnext_atto", {"norm_eval": True}, "convnext_atto has no BatchNorm: leave out norm_eval"),
+        (TimmBackbone, "vgg11", {"drop_path_rate": 0.1}, "vgg11 has no drop_path_rate"),
+    ],
+)
+def test_bad_options(cls, name, options, message):
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
+        cls(name, **options)
+
+
+@pytest.mark.parametrize("model", ["b0", "tf_efficientnet_b0", "tf_efficientnet_b0.ap_in1k"])
+def test_tag_of_the_weights_decides_the_normalisation(model):
+    assert EfficientNetBackbone(model, pretrained="ap_in1k").mean.flatten().tolist() == [0.5, 0.5, 0.5]

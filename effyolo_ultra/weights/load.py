@@ -1,0 +1,180 @@
+"""Loading pretrained weights into a backbone, by name and shape, with a report of what was and what was not loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from effyolo_ultra.errors import WeightsError
+from effyolo_ultra.nn.timm_models import build_body
+from effyolo_ultra.weights import openmmlab
+from effyolo_ultra.weights.files import Weights, read
+from effyolo_ultra.weights.hub import fetch
+
+if TYPE_CHECKING:
+    from effyolo_ultra.nn.backbone import TimmBackbone
+
+MARK = 2**20  # above any number that an untrained model holds, and exact in float32 with a tensor's index added
+
+
+class Report(NamedTuple):
+    """What became of the weights that a backbone asked for.
+
+    Attributes:
+        source: Where its weights are from now.
+        details: What was loaded, what is missing and what was not used, or why nothing was.
+        is_complete: Whether it has all that it asked for.
+    """
+
+    source: str
+    details: str = ""
+    is_complete: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.details}" if self.details else self.source
+
+
+def load_pretrained(backbone: TimmBackbone, folder: str = "") -> Report:
+    """Load the weights that a backbone asks for by its option `pretrained`.
+
+    Args:
+        backbone: The backbone.
+        folder: Where to look for a relative path that the working directory does not have.
+
+    Raises:
+        WeightsError: If they do not exist, do not fit or, unless `pretrained` is 'auto', cannot be fetched.
+    """
+    report = load_asked(backbone, folder)
+    backbone.weights_from, backbone.is_fresh = report.source, False
+    return report
+
+
+def load_asked(backbone: TimmBackbone, folder: str) -> Report:
+    """Load what `pretrained` names."""
+    if backbone.pretrained is False:
+        return Report("random weights (pretrained: false)")
+    if isinstance(backbone.pretrained, str) and backbone.pretrained != "auto":
+        path = find(backbone.pretrained, folder)
+        return load_file(backbone, path, str(path))
+    try:
+        path = fetch(backbone.model_name)
+    except WeightsError as error:
+        if backbone.pretrained is True:
+            raise
+        return Report("random weights", f"there are no pretrained ones. {error}", is_complete=False)
+    return load_file(backbone, path, backbone.model_name)
+
+
+def find(path: str, folder: str) -> Path:
+    """Return a file of weights by its path, relative to the working directory or to `folder`."""
+    places = [Path.cwd(), Path(folder).absolute()] if folder else [Path.cwd()]
+    for place in places:
+        file = place / Path(path).expanduser()
+        if file.is_file():
+            return file
+    looked = " and ".join(dict.fromkeys(str(place / Path(path).expanduser()) for place in places))
+    raise WeightsError(f"pretrained: there is no file {path!r}; looked for {looked}")
+
+
+def load_file(backbone: TimmBackbone, path: Path, source: str) -> Report:
+    """Load a file of weights into a backbone."""
+    weights = read(path)
+    try:
+        if weights.layout == "Ultralytics":
+            state, missing, unused = by_name(backbone, weights)
+        else:
+            state, missing, unused = through_timm(backbone, weights)
+    except WeightsError as error:
+        raise WeightsError(f"{path} ({weights.layout} layout) does not fit {backbone.model_name}: {error}") from None
+    nan = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if nan:
+        raise WeightsError(f"{path} holds numbers that are not finite, first in {nan[0]}: it is damaged")
+    backbone.body.load_state_dict(state)
+    details = f"{len(state) - len(missing)} of {len(state)} tensors loaded ({weights.layout} layout)"
+    details += f"; missing: {shortened(missing)}" if missing else ""
+    details += f"; not used: {shortened(unused)}" if unused else ""
+    return Report(source, details, not missing)
+
+
+def by_name(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
+    """Return the state of a backbone with tensors of its own names, what is missing in them, and what is not used."""
+    state = backbone.body.state_dict()
+    both = [name for name in state if name in weights.tensors]
+    wrong = [
+        f"{name} is {tuple(weights.tensors[name].shape)}, not {tuple(state[name].shape)}"
+        for name in both
+        if weights.tensors[name].shape != state[name].shape
+    ]
+    if wrong or not both:
+        raise WeightsError(f"it holds a {weights.model_name}; {'; '.join(wrong[:2]) or 'no name is the same'}")
+    missing = [name for name in state if name not in weights.tensors]
+    unused = [name for name in weights.tensors if name not in state]
+    return {name: weights.tensors.get(name, tensor) for name, tensor in state.items()}, missing, unused
+
+
+def through_timm(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
+    """Return the same by timm's own loading, which knows how each model's files differ from its modules.
+
+    A second model is loaded with tensors that are filled with their index, so that what comes from where can be read
+    off its own tensors.
+    """
+    tensors = weights.tensors
+    if weights.layout == "OpenMMLab":
+        tensors = openmmlab.to_timm(tensors)
+    marks = {
+        name: torch.full_like(tensor, MARK + i, dtype=torch.float32 if tensor.is_floating_point() else torch.int64)
+        for i, (name, tensor) in enumerate(tensors.items())
+    }
+    marked = loaded_by_timm(backbone, marks, in_channels=3)
+    seen = {
+        round(mark)
+        for tensor in marked.values()
+        for mark in tensor.flatten().unique_consecutive().tolist()
+        if mark >= MARK
+    }
+    missing = [
+        name for name, tensor in marked.items() if tensor.max() < MARK and not name.endswith("num_batches_tracked")
+    ]
+    if len(missing) == len(marked):
+        raise WeightsError("no name is the same")
+    unused = [name for i, name in enumerate(tensors) if MARK + i not in seen]
+    return loaded_by_timm(backbone, tensors, backbone.in_channels), missing, unused
+
+
+def loaded_by_timm(
+    backbone: TimmBackbone, tensors: dict[str, torch.Tensor], in_channels: int
+) -> dict[str, torch.Tensor]:
+    """Return the state of a new model into which timm has loaded tensors."""
+    overlay = {"state_dict": dict(tensors)}
+    try:
+        with torch.random.fork_rng(devices=[]), no_warnings_of_timm():
+            body = build_body(
+                backbone.model_name, backbone.levels, in_channels, pretrained=True, pretrained_cfg_overlay=overlay
+            )
+    except RuntimeError as error:
+        wrong = re.findall(r"size mismatch for (\S+): .*?torch\.Size\((.*?)\).*?torch\.Size\((.*?)\)", str(error))
+        raise WeightsError("; ".join(f"{n} is {a}, not {b}" for n, a, b in wrong[:3]) or str(error)) from error
+    return body.state_dict()
+
+
+@contextlib.contextmanager
+def no_warnings_of_timm() -> Iterator[None]:
+    """Keep timm from warning of names that the report lists."""
+    logger = logging.getLogger("timm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def shortened(names: list[str]) -> str:
+    """Return the first names of a list, and how many there are."""
+    return f"{', '.join(names[:4])}{f', ... ({len(names)} in all)' if len(names) > 4 else ''}"
