@@ -1,0 +1,106 @@
+"""The file with a timm model's pretrained weights, from the cache that timm uses or from the network."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import Any, TypeVar
+
+from effyolo_ultra.errors import WeightsError, WeightsUnreachableError, nearest
+from effyolo_ultra.weights._sources import HubFile, UrlFile, http_status
+
+T = TypeVar("T")
+
+DEADLINE_S = 8  # for a server to answer at all; a download may then take as long as it needs
+
+
+def fetch(model_name: str) -> Path:
+    """Return the file with a timm model's pretrained weights, after downloading it if it is not in the cache.
+
+    The cache is the one that timm itself uses: huggingface_hub's, or torch.hub's for the few models which are not on
+    the hub. A file that is in it is returned without any request.
+
+    Args:
+        model_name: Name of a timm model; without a tag, timm's default one is taken.
+
+    Raises:
+        WeightsUnreachableError: If no server gives the file now, or HF_HUB_OFFLINE forbids to ask.
+        WeightsError: If there is no such file, or only timm's own loader can read it.
+    """
+    cfg = _pretrained_cfg(model_name)
+    source = HubFile(cfg) if cfg.hf_hub_id else UrlFile(cfg.url)
+    cached = source.cached()
+    if cached is not None:
+        return cached
+    try:
+        return source.download(_answer(source.ask))
+    except Exception as error:
+        # A full disk or a folder without write permission says itself what is wrong.
+        if isinstance(error, OSError) and error.errno and not isinstance(error, (ConnectionError, TimeoutError)):
+            raise
+        raise _not_fetched(model_name, source, error) from error
+
+
+def _pretrained_cfg(model_name: str) -> Any:
+    import timm
+
+    if not timm.is_model_pretrained(model_name):
+        tags = timm.list_models(f"{model_name.partition('.')[0]}.*", pretrained=True)
+        others = f" It has them for {', '.join(tags)}." if tags else nearest(model_name, timm.list_pretrained())
+        raise WeightsError(
+            f"timm {timm.__version__} has no pretrained weights for {model_name}.{others}\n{_ways_out()}"
+        )
+    cfg = timm.get_pretrained_cfg(model_name)
+    # timm calls the model's own loader for a file from a URL. On the hub the weights of such a model are ordinary ones,
+    # unless the mark is "hf".
+    if cfg.custom_load == "hf" or (cfg.custom_load and not cfg.hf_hub_id):
+        raise WeightsError(
+            f"The pretrained weights of {model_name} are in a format that only timm's own loader reads.\n{_ways_out()}"
+        )
+    return cfg
+
+
+def _answer(ask: Callable[[float], T]) -> T:
+    """Return what `ask` returns before the deadline, which holds for a name look-up and for retries too."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise ConnectionError("HF_HUB_OFFLINE is set, so nothing was asked")
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask(DEADLINE_S))
+        except Exception as error:
+            answer.set_exception(error)
+
+    # Not an executor's thread: Python would wait for that one at its exit.
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([answer], DEADLINE_S).done:
+        raise TimeoutError(f"no answer within {DEADLINE_S} s")
+    return answer.result()
+
+
+def _not_fetched(model_name: str, source: HubFile | UrlFile, error: Exception) -> WeightsError:
+    refused = http_status(error) in (401, 403, 404)
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    message = (
+        f"The pretrained weights of {model_name} are not in {source.cache}, and"
+        f" {'the server does not give them' if refused else 'cannot be downloaded now'}.\n"
+        f"Tried {source.where}\n"
+        f"  {reason}\n"
+    )
+    if refused:
+        return WeightsError(message + _ways_out())
+    return WeightsUnreachableError(message + _ways_out("connect this machine and run again", source.by_hand))
+
+
+def _ways_out(*first: str) -> str:
+    ways = [
+        *first,
+        "copy a file with weights of this model to this machine and write its path, `pretrained: <path>`",
+        "begin with random weights, `pretrained: false`",
+    ]
+    return "What you can do:\n" + "\n".join(f"  - {way}" for way in ways)
