@@ -22,7 +22,7 @@ class HubStandin:
         break_at: Send so many bytes of a file, and close the connection.
 
     Attributes:
-        requests: Method and path of every request so far.
+        requests: Method and path of every request so far; huggingface_hub asks for more than files.
         stalled: Set once a file has stalled.
         go_on: Lets stalled files go on; set when the stand-in is left.
     """
@@ -55,7 +55,7 @@ class HubStandin:
 
 
 def hub_env(endpoint: str, home) -> dict[str, str]:
-    """Return an environment in which huggingface_hub asks `endpoint` and keeps its files in `home`, and nowhere else."""
+    """Return an environment in which huggingface_hub asks only `endpoint`, and keeps all files in `home`."""
     return {
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(home),
@@ -103,7 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Return content, status and headers for the path, with the hub's own headers."""
         if self.hub.status:
             return b"", self.hub.status, {"Content-Length": "0"}
-        repo, name = re.fullmatch(r"/(.+?)/resolve/\w+/(.+)", self.path).groups()
+        asked = re.fullmatch(r"/(.+?)/resolve/\w+/(.+)", self.path)
+        repo, name = asked.groups() if asked else ("", "")
         if repo not in self.hub.files:
             return b"", 404, {"X-Error-Code": "RepoNotFound", "Content-Length": "0"}
         content = self.hub.files[repo].get(name)
