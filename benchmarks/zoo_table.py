@@ -6,15 +6,13 @@ python -m benchmarks.zoo_table --write    writes it into README.md
 
 import argparse
 import re
-from pathlib import Path
 
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import get_flops
 
+from benchmarks.page import write_between
 from effyolo_ultra.zoo import list_models
 
-README = Path(__file__).parent.parent / "README.md"
-MARKERS = ("<!-- zoo table: python -m benchmarks.zoo_table --write -->\n", "<!-- end of zoo table -->\n")
 NECKS = {"effdet": "BiFPN", "pan": "PAN", "bifpn": "weighted PAN"}
 
 
@@ -40,12 +38,10 @@ def main() -> None:
     """Print the table, or write it into the README."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the table into README.md")
-    if not parser.parse_args().write:
+    if parser.parse_args().write:
+        write_between("README.md", "zoo table", table())
+    else:
         print(table(), end="")
-        return
-    before, rest = README.read_text(encoding="utf-8").split(MARKERS[0])
-    after = rest.split(MARKERS[1])[1]
-    README.write_text(f"{before}{MARKERS[0]}{table()}{MARKERS[1]}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

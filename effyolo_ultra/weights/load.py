@@ -104,15 +104,13 @@ def load_file(backbone: TimmBackbone, path: Path, source: str) -> Report:
 
 def by_name(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
     """Return the state of a backbone with tensors of its own names, what is missing in them, and what is not used."""
+    if weights.model_name.split(".")[0] != backbone.model_name.split(".")[0]:
+        raise WeightsError(f"it holds a {weights.model_name}")
     state = backbone.body.state_dict()
-    both = [name for name in state if name in weights.tensors]
-    wrong = [
-        f"{name} is {tuple(weights.tensors[name].shape)}, not {tuple(state[name].shape)}"
-        for name in both
-        if weights.tensors[name].shape != state[name].shape
-    ]
-    if wrong or not both:
-        raise WeightsError(f"it holds a {weights.model_name}; {'; '.join(wrong[:2]) or 'no name is the same'}")
+    wrong = [name for name in state if name in weights.tensors and weights.tensors[name].shape != state[name].shape]
+    if wrong:
+        given, wanted = (list(tensors[wrong[0]].shape) for tensors in (weights.tensors, state))
+        raise WeightsError(f"{wrong[0]} is {given}, not {wanted}")
     missing = [name for name in state if name not in weights.tensors]
     unused = [name for name in weights.tensors if name not in state]
     return {name: weights.tensors.get(name, tensor) for name, tensor in state.items()}, missing, unused
@@ -124,6 +122,8 @@ def through_timm(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, to
     A second model is loaded with tensors that are filled with their index, so that what comes from where can be read
     off its own tensors.
     """
+    import timm
+
     tensors = weights.tensors
     if weights.layout == "OpenMMLab":
         tensors = openmmlab.to_timm(tensors)
@@ -141,9 +141,15 @@ def through_timm(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, to
     missing = [
         name for name, tensor in marked.items() if tensor.max() < MARK and not name.endswith("num_batches_tracked")
     ]
-    if len(missing) == len(marked):
-        raise WeightsError("no name is the same")
     unused = [name for i, name in enumerate(tensors) if MARK + i not in seen]
+    with torch.device("meta"):
+        whole = timm.create_model(backbone.model_name).state_dict()
+    strange = [name for name in unused if name not in whole]
+    if 10 * len(missing) > len(marked) or 10 * len(strange) > len(tensors):
+        raise WeightsError(
+            f"of its tensors, {len(strange)} are not of this model ({shortened(strange)}), and {len(missing)} of the"
+            f" model's {len(marked)} are missing ({shortened(missing)})"
+        )
     return loaded_by_timm(backbone, tensors, backbone.in_channels), missing, unused
 
 

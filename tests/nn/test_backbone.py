@@ -260,7 +260,10 @@ def test_gradient_checkpointing_gives_the_same_gradients(cls, name):
 
 
 def test_gradient_checkpointing_saves_memory():
-    peaks = [peak_bytes(EfficientNetBackbone("b0", grad_checkpointing=on), torch.rand(2, 3, 128, 128)) for on in (False, True)]
+    peaks = [
+        peak_bytes(EfficientNetBackbone("b0", grad_checkpointing=on), torch.rand(2, 3, 128, 128))
+        for on in (False, True)
+    ]
     assert peaks[1] < 0.7 * peaks[0]
 
 

@@ -1,0 +1,250 @@
+"""What a backbone asks of the stock trainer: weights, frozen stages, statistics, learning rate."""
+
+import contextlib
+import json
+import math
+
+import pytest
+import timm
+import torch
+from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionTrainer
+
+from effyolo_ultra.shapes import CLASSES, make_shapes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small data set, in colour and in grey, and weights of an EfficientNet-B0."""
+    folder = tmp_path_factory.mktemp("training")
+    make_shapes(folder / "small", train=8, val=4, imgsz=64)
+    names = dict(enumerate(CLASSES))
+    data = {"path": str(folder / "small"), "train": "images/train", "val": "images/val", "names": names}
+    (folder / "small.yaml").write_text(json.dumps(data), encoding="utf-8")
+    (folder / "grey.yaml").write_text(json.dumps({**data, "channels": 1}), encoding="utf-8")
+    torch.manual_seed(1)
+    model = timm.create_model("tf_efficientnet_b0")
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            buffer.uniform_(0.5, 1.5)
+    torch.save(model.state_dict(), folder / "b0.pth")
+    return folder
+
+
+@pytest.fixture
+def network(folder):
+    """Write a model YAML with options of the backbone."""
+
+    def write(name="model.yaml", **options):
+        text = {
+            "nc": 8,
+            "backbone": [[-1, 1, "EfficientNetBackbone", ["b0", {"levels": [3, 4], **options}]]],
+            "head": [
+                [0, 1, "BiFPN", [16]],
+                *([1, 1, "PyramidLevel", [level]] for level in (3, 4)),
+                [[2, 3], 1, "Detect", ["nc"]],
+            ],
+        }
+        (folder / name).write_text(json.dumps(text), encoding="utf-8")
+        return str(folder / name)
+
+    return write
+
+
+class Watched(DetectionTrainer):
+    """The stock trainer, which keeps the state of the network as it was when the first batch was to come."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.add_callback("on_train_start", Watched.look)
+
+    def look(self):
+        self.started_from = {key: value.clone() for key, value in self.model.state_dict().items()}
+        self.groups = [{**group} for group in self.optimizer.param_groups]
+
+
+def train(folder, model, **arguments):
+    """Train on the CPU and return the trainer and what Ultralytics has logged."""
+    from ultralytics.utils import LOGGER
+
+    settings = {"data": "small.yaml", "epochs": 1, "imgsz": 64, "batch": 4, "plots": False, "val": False}
+    settings |= {"device": "cpu", "workers": 0, "project": str(folder / "runs"), "exist_ok": True, **arguments}
+    settings["data"] = str(folder / settings["data"])
+    logged = []
+    filter_ = lambda record: logged.append(record.getMessage()) or True  # noqa: E731
+    LOGGER.addFilter(filter_)
+    try:
+        yolo = YOLO(model)
+        yolo.train(trainer=Watched, **settings)
+    finally:
+        LOGGER.removeFilter(filter_)
+    return yolo.trainer, "\n".join(logged)
+
+
+def backbone_state(state, prefix="model.0.body."):
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def test_weights_are_loaded_once(folder, network):
+    """From the YAML they are; from the checkpoint, which holds its own, they are not: the file is gone by then."""
+    path = folder / "moved.pth"
+    path.write_bytes((folder / "b0.pth").read_bytes())
+    trainer, log = train(folder, network(pretrained="moved.pth"), name="first", epochs=2)
+    weights = torch.load(path, weights_only=True)
+    for key, value in backbone_state(trainer.started_from).items():
+        assert torch.equal(value, weights[key]), key
+    assert f"the backbone (layer 0) starts from {path}: " in log and "tensors loaded (timm layout)" in log
+
+    path.unlink()
+    best = str(trainer.best)
+    checkpoint = torch.load(best, weights_only=False)
+    assert checkpoint["model"].model[0].weights_from == str(path)
+    trained = {key: value.float() for key, value in backbone_state(checkpoint["model"].state_dict()).items()}
+    tuned, log = train(folder, best, name="second")
+    for key, value in backbone_state(tuned.started_from).items():
+        assert torch.equal(value.to(trained[key].dtype), trained[key]), key
+    source = f"{best}, which started from {path}"
+    assert f"the backbone (layer 0) starts from {source}\n" in log
+    assert torch.load(tuned.best, weights_only=False)["model"].model[0].weights_from == source
+    model = YOLO(best)
+    model.val(data=str(folder / "small.yaml"), imgsz=64, batch=4, device="cpu", plots=False, workers=0)
+    model.predict(str(folder / "small" / "images" / "val"), imgsz=64, device="cpu", verbose=False)
+    model.export(format="torchscript", imgsz=64, device="cpu")
+
+
+def test_resumed_training_keeps_where_the_weights_are_from(folder, network):
+    class Stopped(Exception):
+        pass
+
+    def stop(trainer):
+        if trainer.epoch == 0:
+            raise Stopped
+
+    model = YOLO(network(pretrained=str(folder / "b0.pth")))
+    model.add_callback("on_model_save", stop)
+    settings = {"data": str(folder / "small.yaml"), "epochs": 2, "imgsz": 64, "batch": 4, "plots": False}
+    with contextlib.suppress(Stopped):
+        model.train(**settings, device="cpu", project=str(folder / "runs"), name="stopped", exist_ok=True)
+    last = model.trainer.last
+    trainer, log = train(folder, str(last), resume=True)
+    assert trainer.start_epoch == 1 and f"starts from {folder / 'b0.pth'}\n" in log
+    assert torch.load(trainer.best, weights_only=False)["model"].model[0].weights_from == str(folder / "b0.pth")
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"), [({"pretrained": "gone.pth"}, {"pretrained": False}), ({"pretrained": False}, {})]
+)
+def test_random_weights_where_they_are_asked_for(folder, network, options, arguments):
+    trainer, log = train(folder, network(**options), **arguments)
+    assert "the backbone (layer 0) starts from random weights (pretrained" in log
+    assert trainer.model.model[0].weights_from.startswith("random weights")
+
+
+def test_missing_file_stops_the_training(folder, network):
+    with pytest.raises(ValueError, match=r"there is no file 'gone\.pth'"):
+        train(folder, network(pretrained="gone.pth"))
+
+
+def test_weights_of_another_network_leave_the_backbone_to_its_own(folder, network):
+    YOLO("yolov5n.yaml").save(folder / "stock.pt")
+    _, log = train(folder, network(pretrained="b0.pth"), pretrained=str(folder / "stock.pt"))
+    assert f"starts from {folder / 'b0.pth'}" in log
+
+
+def test_grey_pictures(folder, network):
+    trainer, _ = train(folder, network(pretrained="b0.pth"), data="grey.yaml")
+    stem = trainer.started_from["model.0.body.conv_stem.weight"]
+    rgb = torch.load(folder / "b0.pth", weights_only=True)["conv_stem.weight"]
+    torch.testing.assert_close(stem, rgb.sum(1, keepdim=True))
+
+
+def test_frozen_stages_stay_frozen(folder, network):
+    trainer, log = train(folder, network(pretrained="b0.pth", frozen_stages=2), freeze=[1])
+    frozen = ("model.0.body.conv_stem.", "model.0.body.bn1.", "model.0.body.blocks.0.", "model.0.body.blocks.1.")
+    for key, value in trainer.model.state_dict().items():
+        if key.startswith((*frozen, "model.1.")) and "body" in key:
+            assert torch.equal(value, trainer.started_from[key]), key
+    moved = {
+        key for key, value in trainer.model.named_parameters() if not torch.equal(value, trainer.started_from[key])
+    }
+    assert "model.0.body.blocks.2.0.conv_pw.weight" in moved and not any(key.startswith("model.1.") for key in moved)
+    assert "Freezing layer 'model.0.body.blocks.1.0.conv_pw.weight'" in log
+    assert "requires_grad=True" not in log
+
+
+def test_norm_eval_holds_in_a_training(folder, network):
+    trainer, _ = train(folder, network(pretrained="b0.pth", norm_eval=True))
+    for key, value in trainer.model.named_buffers():
+        if key.startswith("model.0."):
+            assert torch.equal(value, trainer.started_from[key]), key
+    weight = "model.0.body.blocks.2.0.bn1.weight"
+    assert not torch.equal(trainer.model.state_dict()[weight], trainer.started_from[weight])
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "MuSGD", "auto"])
+def test_learning_rate_of_the_backbone(folder, network, optimizer):
+    groups = {}
+    for mult in (1.0, 0.1):
+        trainer, _ = train(folder, network(pretrained=False, lr_mult=mult), optimizer=optimizer, lr0=0.01)
+        names = {id(p): name for name, p in trainer.model.named_parameters()}
+        groups[mult] = {names[id(p)]: group for group in trainer.groups for p in group["params"]}
+        assert groups[mult].keys() == set(names.values())
+    for name, plain in groups[1.0].items():
+        ours = groups[0.1][name]
+        factor = 0.1 if name.startswith("model.0.") else 1
+        assert math.isclose(ours["initial_lr"], factor * plain["initial_lr"]), name
+        assert ours["weight_decay"] == plain["weight_decay"] and ours.get("use_muon") == plain.get("use_muon")
+    # The schedule keeps the ratio.
+    last = {id(p): group["lr"] for group in trainer.optimizer.param_groups for p in group["params"]}
+    rate = {names[key]: value for key, value in last.items()}
+    assert math.isclose(rate["model.0.body.bn1.weight"], 0.1 * rate["model.1.cells.0.nodes.0.pointwise.bn.weight"])
+
+
+def test_warm_up_of_the_backbone_starts_at_zero(folder, network):
+    rates = []
+
+    def look(trainer):
+        bias = {id(p) for name, p in trainer.model.named_parameters() if name.startswith("model.0.") and "bias" in name}
+        rates.append({g["lr"] for g in trainer.optimizer.param_groups if any(id(p) in bias for p in g["params"])})
+
+    model = YOLO(network(pretrained=False, lr_mult=0.01))
+    model.add_callback("on_train_batch_end", look)
+    settings = {"data": str(folder / "small.yaml"), "epochs": 1, "imgsz": 64, "batch": 4, "plots": False, "val": False}
+    model.train(**settings, optimizer="SGD", lr0=0.01, device="cpu", project=str(folder / "runs"), exist_ok=True)
+    assert rates and all(rate <= 0.01 * 0.01 for rate in set().union(*rates))
+
+
+def test_one_process_of_a_group_loads(folder, run_python):
+    """Two processes, as in a multi-GPU training: the first loads, the other receives; both see an error."""
+    code = f"""
+import sys, torch, torch.distributed as dist, torch.multiprocessing as mp
+from types import SimpleNamespace
+
+def run(rank, port):
+        from effyolo_ultra.training import prepare_network
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{{port}}", rank=rank, world_size=2)
+    for path in ({str(folder / "b0.pth")!r} if rank == 0 else "gone.pth", "gone.pth"):
+        network = torch.nn.Sequential(EfficientNetBackbone("b0", pretrained=path))
+        network[0].i, network.yaml = 0, {{}}
+        arguments = SimpleNamespace(pretrained=True, freeze=None, model="m.yaml")
+        trainer = SimpleNamespace(model=network, args=arguments, device=torch.device("cpu"), resume=False)
+        try:
+            prepare_network(trainer)
+            result = network[0].weights_from, sum(float(v.double().sum()) for v in network[0].state_dict().values())
+        except ValueError as error:
+            result = type(error).__name__
+        print(rank, result, flush=True)
+    dist.destroy_process_group()
+
+if __name__ == "__main__":
+    import socket
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.start_processes(run, (port,), nprocs=2, start_method="fork")
+"""
+    done = run_python(code, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    lines = [line[2:] for line in sorted(done.stdout.splitlines()) if line[:2] in ("0 ", "1 ")]
+    assert len(lines) == 4 and lines[:2] == lines[2:] and str(folder / "b0.pth") in lines[0]
+    assert lines[1] == "WeightsError"
