@@ -47,8 +47,10 @@ def _pretrained_cfg(model_name: str) -> Any:
     import timm
 
     if not timm.is_model_pretrained(model_name):
-        tags = timm.list_models(f"{model_name.partition('.')[0]}.*", pretrained=True)
-        others = f" It has them for {', '.join(tags)}." if tags else nearest(model_name, timm.list_pretrained())
+        architecture = model_name.partition(".")[0]
+        tags = timm.list_models(f"{architecture}.*", pretrained=True)
+        near = nearest(architecture, (name.partition(".")[0] for name in timm.list_pretrained()))
+        others = f" It has them for {', '.join(tags)}." if tags else near
         raise WeightsError(
             f"timm {timm.__version__} has no pretrained weights for {model_name}.{others}\n{_ways_out()}"
         )
@@ -67,7 +69,7 @@ def _answer(ask: Callable[[float], T]) -> T:
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        raise ConnectionError("HF_HUB_OFFLINE is set, so nothing was asked")
+        raise ConnectionError("HF_HUB_OFFLINE is set, so nothing was asked; unset it to download")
     answer: Future[T] = Future()
 
     def run() -> None:
@@ -89,7 +91,7 @@ def _not_fetched(model_name: str, source: HubFile | UrlFile, error: Exception) -
     message = (
         f"The pretrained weights of {model_name} are not in {source.cache}, and"
         f" {'the server does not give them' if refused else 'cannot be downloaded now'}.\n"
-        f"Tried {source.where}\n"
+        f"Source: {source.where}\n"
         f"  {reason}\n"
     )
     if refused:

@@ -130,9 +130,9 @@ def test_what_a_repository_has(fetch):
 @pytest.mark.parametrize(
     ("model", "hint"),
     [
-        ("efficientnet_b8", "efficientnet_b8"),
+        ("efficientnet_b8", "Did you mean efficientnet_b"),
         ("tf_efficientnet_b3.jft", "It has them for tf_efficientnet_b3.aa_in1k, tf_efficientnet_b3.ap_in1k"),
-        ("tf_efficientnet_b33", "Did you mean tf_efficientnet_b3."),
+        ("tf_efficientnet_b33", "Did you mean tf_efficientnet_b3"),
     ],
 )
 def test_a_model_without_weights(model, hint):
