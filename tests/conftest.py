@@ -13,6 +13,7 @@ import pytest
 _HOME = Path(tempfile.mkdtemp(prefix="effyolo-tests-"))
 os.environ["YOLO_CONFIG_DIR"] = str(_HOME)
 os.environ["YOLO_AUTOINSTALL"] = "false"
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test depends on what a hub gives today
 
 
 @pytest.hookimpl(tryfirst=True)

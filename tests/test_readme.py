@@ -1,4 +1,4 @@
-"""Everything that the README shows is run as it stands there."""
+"""Everything that the README and the pages in docs/ show is run as it stands there."""
 
 import csv
 import os
@@ -15,12 +15,14 @@ from benchmarks.zoo_table import row
 from effyolo_ultra.shapes import make_shapes
 from effyolo_ultra.zoo import list_models
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = "\n".join([README, *(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))])
 SCRIPTS = sysconfig.get_path("scripts")
 
 
 def blocks(marker, language):
-    found = re.findall(rf"<!-- {marker} -->\n```{language}\n(.*?)```", README, re.DOTALL)
+    found = re.findall(rf"<!-- {marker} -->\n```{language}\n(.*?)```", PAGES, re.DOTALL)
     assert found, marker
     return found
 
