@@ -34,10 +34,10 @@ def fit(state_dict: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[
         if key == stem and given and wanted:
             given, wanted = (shape[:1] + shape[2:] for shape in (given, wanted))
         if given != wanted:
+            given, wanted = ("missing" if shape is None else shape for shape in (given, wanted))
             raise WeightsError(
                 f"the checkpoint does not fit the model: it holds {_describe(state_dict)}, but expected"
-                f" {_describe(target)}; {key} is {given or 'missing'} in the checkpoint,"
-                f" {wanted or 'missing'} in the model"
+                f" {_describe(target)}; {key} is {given} in the checkpoint, {wanted} in the model"
             )
     return {key: state_dict[key] for key in target}
 

@@ -47,8 +47,8 @@ def is_openmmlab(state_dict: Mapping[str, Tensor]) -> bool:
 def to_timm(state_dict: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the backbone of an OpenMMLab checkpoint as a state dict of the timm model that is to be loaded.
 
-    MMClassification up to 0.25 and MMDetection put the stride of an EdgeTPU block (es, em, el) on its second
-    convolution, mmpretrain and timm on the first. The tensors are the same, so that cannot be seen here.
+    MMClassification 0.25 and MMDetection 3.3 have the stride of an EdgeTPU block (es, em) at its second convolution,
+    mmpretrain and timm at the first. The tensors have the same shapes, so that cannot be seen here.
 
     Args:
         state_dict: State dict of the OpenMMLab model, or of its backbone alone; whatever is not backbone is left out.

@@ -81,7 +81,8 @@ def test_every_tensor_has_its_place(cls, arch, name, on_meta):
         ours = to_timm(source, target)
         assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in target.items()}
         assert len({id(value) for value in ours.values()}) == len(theirs)
-    assert to_timm(theirs, features_state(name)).keys() == features_state(name).keys()
+    target = features_state(name)
+    assert list(to_timm(theirs, target)) == list(target)
 
 
 # Layers of OpenMMLab that have the strides 8, 16 and 32: MMYOLO's EfficientNet-B3 takes (3, 4, 5).
@@ -169,6 +170,13 @@ def test_image_channels_of_the_stem_are_left_to_the_caller(on_meta):
 def test_another_model_is_refused(cls, arch, name, message, on_meta):
     with pytest.raises(WeightsError, match=message):
         to_timm(cls(arch).state_dict(), timm_state(name))
+
+
+def test_missing_tensor_is_named(on_meta):
+    state = EfficientNet("b0").state_dict()
+    del state["layers.0.bn.num_batches_tracked"]
+    with pytest.raises(WeightsError, match=r"bn1.num_batches_tracked is missing in the checkpoint, \(\) in the model"):
+        to_timm(state, timm_state("tf_efficientnet_b0"))
 
 
 def test_other_checkpoints_are_refused(on_meta):
