@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from effyolo_ultra.errors import WeightsError
-from effyolo_ultra.weights.fit import fit
 
 _SE = {"se.conv1.conv": "se.conv_reduce", "se.conv2.conv": "se.conv_expand"}
 # The modules of each kind of block in the order of the forward pass, OpenMMLab's to timm's; any kind may have an SE.
@@ -44,32 +43,21 @@ def is_openmmlab(state_dict: Mapping[str, Tensor]) -> bool:
     return "layers.0.conv.weight" in keys or any(key.startswith("timm_model.") for key in keys)
 
 
-def to_timm(state_dict: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the backbone of an OpenMMLab checkpoint as a state dict of the timm model that is to be loaded.
+def to_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the backbone of an OpenMMLab checkpoint under the names of timm's model of the same size.
 
-    MMClassification 0.25 and MMDetection 3.3 have the stride of an EdgeTPU block (es, em) at its second convolution,
-    mmpretrain and timm at the first. The tensors have the same shapes, so that cannot be seen here.
+    MMClassification up to 0.25 and MMDetection put the stride of an EdgeTPU block (es, em, el) on its second
+    convolution, mmpretrain and timm on the first. The tensors are the same, so that cannot be seen here.
 
     Args:
         state_dict: State dict of the OpenMMLab model, or of its backbone alone; whatever is not backbone is left out.
-        target: State dict of the timm model without classifier, on any device, meta included. It may end before the
-            checkpoint does, as a model with `features_only` does.
-
-    Returns:
-        The tensors of the checkpoint under the keys of `target`, in their order. They have the shapes of `target`, but
-        for the image channels of the stem.
 
     Raises:
-        WeightsError: If there is no such backbone in the checkpoint, or it does not fit `target`.
+        WeightsError: If a tensor of the backbone belongs to no block that timm has too.
     """
     backbone = _backbone(state_dict)
-    if not is_openmmlab(state_dict):
-        raise WeightsError(
-            "the checkpoint holds no OpenMMLab EfficientNet or TIMMBackbone: expected the keys layers.0.conv.weight or"
-            f" timm_model.*, with or without 'backbone.' before them, but got {', '.join(list(state_dict)[:3])}, ..."
-        )
     wrapped = {key[len("timm_model.") :]: v for key, v in backbone.items() if key.startswith("timm_model.")}
-    return fit(wrapped or _rename(backbone), target)
+    return wrapped or _rename(backbone)
 
 
 def _backbone(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
