@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from effyolo_ultra.nn.backbone import EfficientNetBackbone, TimmBackbone, rebuild
-from effyolo_ultra.nn.bifpn import BiFPN, BiFPNCell, BiFPNNode, Lateral
+from effyolo_ultra.nn.bifpn import BiFPN
+from effyolo_ultra.nn.bifpn_cell import BiFPNCell, BiFPNNode, Lateral
 from effyolo_ultra.nn.fusion import BiFPN_Add, BiFPN_Concat, FusionWeights
 from effyolo_ultra.nn.pyramid import PyramidLevel
 

@@ -53,7 +53,7 @@ def test_channels_and_repeats_scale_as_in_ultralytics():
         net = DetectionModel({**copy.deepcopy(d), "scale": scale}, verbose=False).model
         channels = net[3].cv3.conv.out_channels  # of the stock C3 row with the same number
         assert [len(net[1].cells), len(net[3].m)] == [repeats, repeats]
-        assert net[1].cells[-1].nodes[0].pointwise.conv.out_channels == channels
+        assert net[1].cells[-1].nodes[0].conv[-1].conv.out_channels == channels
 
 
 def test_named_value_is_the_entry_of_the_scale_in_use():
@@ -67,7 +67,7 @@ def test_named_value_is_the_entry_of_the_scale_in_use():
     for scale, width, fusion in (("n", 16, "sum"), ("s", 24, "softmax")):
         net = model(head=rows, scale=scale, **copy.deepcopy(keys)).model
         node = net[4].cells[0].nodes[0]
-        assert node.pointwise.conv.out_channels == net[6].conv.out_channels == width
+        assert node.conv[-1].conv.out_channels == net[6].conv.out_channels == width
         assert node.fuse.weights.fusion == fusion
 
 

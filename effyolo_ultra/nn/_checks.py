@@ -15,6 +15,13 @@ def check_choice(name: str, value: Any, allowed: Sequence[str]) -> str:
     return value
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` if it is true or false."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be true or false, not {value!r}")
+    return value
+
+
 def check_number(
     name: str, value: Any, *, above: float | None = None, least: float | None = None, below: float = float("inf")
 ):

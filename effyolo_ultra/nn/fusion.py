@@ -43,13 +43,22 @@ class FusionWeights(nn.LocalResponseNorm):
             raise ValueError(f"this fusion takes {self.inputs} feature maps, not {len(features)}")
         if self.fusion == "sum":
             return list(features)
-        weight = self.weight.float()  # in float16, eps is below the resolution of the sum
+        return [w.to(x.dtype) * x for w, x in zip(self.normalized().unbind(), features)]
+
+    def normalized(self) -> torch.Tensor:
+        """Return the normalised weights (inputs,)."""
+        # In float16, eps is below the resolution of the sum.
+        weight = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
         if self.fusion == "softmax":
-            weight = weight.softmax(0)
-        else:
-            weight = weight.relu()
-            weight = weight / (weight.sum() + self.eps)
-        return [w.to(x.dtype) * x for w, x in zip(weight.unbind(), features)]
+            return weight.softmax(0)
+        positive = weight.relu()
+        total = positive.sum()
+        normalized = positive / (total + self.eps)
+        if not self.training:
+            return normalized
+        # With no weight above zero, ReLU would let no gradient through ever again. So in that case a term is added that
+        # is zero, and has the gradient of a sum weighted by w itself, not by w / eps: that one would leap.
+        return normalized + torch.where(total > 0, 0.0, weight - weight.detach())
 
     def extra_repr(self) -> str:
         """Show the options in the printed model."""
