@@ -39,8 +39,7 @@ class BiFPN(nn.Module):
         fusion: 'fast', 'softmax' or 'sum', see BiFPN_Add.
         eps: Keeps the denominator of `fast` above zero.
         shared_weights: Whether all cells have the fusion weights of the first one, instead of each its own.
-        conv: The convolution of a node, 'separable' (3x3 depthwise, 1x1), or 'full' (3x3), which is faster on many
-            GPUs and has more parameters.
+        conv: The convolution of a node, 'separable' (3x3 depthwise, then 1x1, as in the paper), or 'full' (3x3).
         act: The activation, a module or a name that timm knows such as 'relu'; SiLU by default, as in the paper.
         act_first: Whether the activation comes before convolution and BatchNorm, as in the reference implementation,
             or after them, as in YOLO.
