@@ -24,7 +24,7 @@ def row(name: str) -> str:
     neck = NECKS[re.search(r"-(\w+)\.yaml", name)[1]]
     if neck == "BiFPN":
         cell = model.model[1].cells
-        neck += f" {cell[0].nodes[0].pointwise.conv.out_channels} x {len(cell)}"
+        neck += f" {cell[0].nodes[0].conv[-1].conv.out_channels} x {len(cell)}"
     return f"| `{name}` | {backbone} | {neck} | {parameters:.1f} | {get_flops(model, 640):.1f} |\n"
 
 

@@ -134,8 +134,9 @@ class StockParser:
 
 
 def lower(row: Row, document: ModelDocument) -> list[Any]:
-    """Return a stock row as written, its named values looked up."""
+    """Return a stock row as written, its named values looked up, without the name of anchors that are not used."""
     source, repeats, module, args = copy.deepcopy(document.written[row.index])
+    args = [arg for arg in args if not (document.has_anchors and arg == "anchors")]
     return [source, repeats, module, document.named(row.index, args)]
 
 

@@ -73,6 +73,11 @@ class ModelDocument:
         """Raise a ModelYAMLError that names the file and a row."""
         raise ModelYAMLError(f"{self.file}, row {index}: {as_written(self.written[index])}\n  {message}") from cause
 
+    @property
+    def has_anchors(self) -> bool:
+        """Whether there are anchors at the top, as in files for the YOLOv5 repository: a list, or a number a level."""
+        return isinstance(self.d.get("anchors"), (list, int))
+
     @cached_property
     def scale(self) -> str:
         """The scale in use: the letter in the file's name, or the first one of `scales`, as Ultralytics has it."""

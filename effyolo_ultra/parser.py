@@ -20,6 +20,7 @@ from effyolo_ultra._probe import StockParser
 from effyolo_ultra._table import replace_lines, table_line
 from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError, UnknownNameError, nearest
+from effyolo_ultra.registry import ALIASES
 from effyolo_ultra.row import Built, Pyramid, Row, pyramid_needs_level
 from effyolo_ultra.zoo import check_scale_letter, list_models
 
@@ -115,6 +116,10 @@ def load_model_yaml(
     check_names(document, tasks, modules)
     if document.names_any_of(modules):
         document.check_head()
+        if document.has_anchors:
+            tasks.LOGGER.info(
+                f"{document.file}: its 'anchors' are not used, because the heads of Ultralytics have none."
+            )
     return d
 
 
@@ -136,6 +141,12 @@ def build_registered(rows: list[Row], modules: Mapping[str, type], parser: Stock
 
 def build(cls: Any, row: Row) -> Built:
     """Build the module of a row; what its constructor refuses is an error of the row."""
+    _, inputs = ALIASES.get(row.module, (cls, None))
+    if inputs not in (None, len(row.sources)):
+        row.error(
+            f"{row.module} takes {inputs} layers, but 'from' has {len(row.sources)}: write {cls.__name__}, which takes"
+            " any number from 2 on."
+        )
     try:
         return cls.from_row(row)
     except ModelYAMLError:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from effyolo_ultra.nn.backbone import EfficientNetBackbone, TimmBackbone, rebuild
-from effyolo_ultra.nn.bifpn import BiFPN, BiFPNCell, BiFPNNode, Lateral
+from effyolo_ultra.nn.bifpn import BiFPN
+from effyolo_ultra.nn.bifpn_cell import BiFPNCell, BiFPNNode, Lateral
 from effyolo_ultra.nn.fusion import BiFPN_Add, BiFPN_Concat, FusionWeights
 from effyolo_ultra.nn.pyramid import PyramidLevel
 
+# What public YAML files call the same modules: name -> (class, number of inputs that the name promises).
+ALIASES: dict[str, tuple[type, int | None]] = {
+    "BiFPN_Add2": (BiFPN_Add, 2),
+    "BiFPN_Add3": (BiFPN_Add, 3),
+    "BiFPN_Concat2": (BiFPN_Concat, 2),
+    "BiFPN_Concat3": (BiFPN_Concat, 3),
+    "Concat_BiFPN": (BiFPN_Concat, None),
+}
+
 # A registered class has `from_row(row) -> Built`: it builds itself from a Row and says what it gives.
 MODULES: dict[str, type] = {
-    cls.__name__: cls for cls in (EfficientNetBackbone, TimmBackbone, PyramidLevel, BiFPN, BiFPN_Add, BiFPN_Concat)
+    **{cls.__name__: cls for cls in (EfficientNetBackbone, TimmBackbone, PyramidLevel, BiFPN, BiFPN_Add, BiFPN_Concat)},
+    **{name: cls for name, (cls, _) in ALIASES.items()},
 }
 
 # Everything of this package that a checkpoint names.

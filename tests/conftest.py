@@ -1,6 +1,7 @@
 """Every test leaves the user's Ultralytics settings, datasets and runs alone."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -40,6 +41,19 @@ def model_yaml(tmp_path):
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def lines():
+    """What Ultralytics logs."""
+    from ultralytics.utils import LOGGER
+
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    LOGGER.addHandler(handler)
+    yield lines
+    LOGGER.removeHandler(handler)
 
 
 @pytest.fixture

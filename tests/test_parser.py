@@ -1,7 +1,6 @@
 """A YAML row becomes the module that it names, with the channels that the file's scale gives."""
 
 import copy
-import logging
 
 import pytest
 import torch
@@ -9,8 +8,9 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils import LOGGER, YAML
+from ultralytics.utils import YAML
 
+from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn import BiFPN, BiFPN_Add, BiFPN_Concat, EfficientNetBackbone
 from effyolo_ultra.zoo import model_path
 
@@ -53,7 +53,14 @@ def test_channels_and_repeats_scale_as_in_ultralytics():
         net = DetectionModel({**copy.deepcopy(d), "scale": scale}, verbose=False).model
         channels = net[3].cv3.conv.out_channels  # of the stock C3 row with the same number
         assert [len(net[1].cells), len(net[3].m)] == [repeats, repeats]
-        assert net[1].cells[-1].nodes[0].pointwise.conv.out_channels == channels
+        assert net[1].cells[-1].nodes[0].conv[-1].conv.out_channels == channels
+
+
+def test_cells_are_at_most_eight_after_scaling():
+    rows = [[0, 6, "BiFPN", [16]], [-1, 1, "PyramidLevel", [3]], [-1, 1, "Conv", [8]]]
+    assert len(model(head=rows, depth_multiple=1.3).model[4].cells) == 8
+    with pytest.raises(ModelYAMLError, match=r"row 4.*\n.*repeats \(6 x depth 1.5\) must be .* at most 8, not 9"):
+        model(head=rows, depth_multiple=1.5)
 
 
 def test_named_value_is_the_entry_of_the_scale_in_use():
@@ -67,7 +74,7 @@ def test_named_value_is_the_entry_of_the_scale_in_use():
     for scale, width, fusion in (("n", 16, "sum"), ("s", 24, "softmax")):
         net = model(head=rows, scale=scale, **copy.deepcopy(keys)).model
         node = net[4].cells[0].nodes[0]
-        assert node.pointwise.conv.out_channels == net[6].conv.out_channels == width
+        assert node.conv[-1].conv.out_channels == net[6].conv.out_channels == width
         assert node.fuse.weights.fusion == fusion
 
 
@@ -149,17 +156,6 @@ def test_same_seed_same_model():
         torch.manual_seed(3)
         outputs.append(DetectionModel("yolov5n-effdet.yaml", verbose=False).eval()(torch.ones(1, 3, 64, 64))[0])
     assert torch.equal(*outputs)
-
-
-@pytest.fixture
-def lines():
-    """What Ultralytics logs."""
-    lines = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())
-    LOGGER.addHandler(handler)
-    yield lines
-    LOGGER.removeHandler(handler)
 
 
 def test_table_shows_the_real_rows(lines):

@@ -50,7 +50,7 @@ def test_builds_with_its_sizes(name):
     if base == "yolov5-effdet.yaml":
         channels, cells = EFFICIENTDET[scale]
         assert len(model.model[1].cells) == cells
-        assert {node.pointwise.conv.out_channels for cell in model.model[1].cells for node in cell.nodes} == {channels}
+        assert {node.conv[-1].conv.out_channels for cell in model.model[1].cells for node in cell.nodes} == {channels}
 
 
 @pytest.mark.parametrize("scale", BACKBONE_OF_SCALE)

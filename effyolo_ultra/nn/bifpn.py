@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from effyolo_ultra.nn._checks import check_int, check_levels
-from effyolo_ultra.nn.fusion import BiFPN_Add
+from effyolo_ultra.nn._checks import check_bool, check_int, check_levels
+from effyolo_ultra.nn.bifpn_cell import BiFPNCell, Lateral
 from effyolo_ultra.nn.same_padding import same_max_pool2d
 from effyolo_ultra.row import Built, Pyramid, Row
 
-BN_EPS, BN_MOMENTUM = 1e-3, 0.03  # what Ultralytics sets in every model; the paper has the same eps
+MOST_REPEATS = 8  # of EfficientDet-D7x, the largest one (table 1)
 
 
 class BiFPN(nn.Module):
@@ -27,7 +25,8 @@ class BiFPN(nn.Module):
 
     A node fuses its inputs by learned weights, then applies an activation and a separable convolution with BatchNorm.
     Inputs with other channels go through a 1x1 convolution with BatchNorm, one for each edge. `up` takes the nearest
-    neighbour, `down` is a max-pooling. Levels coarser than the input are max-pooled from its last level.
+    neighbour, `down` is a max-pooling. Levels coarser than the input are max-pooled from its last level. The defaults
+    are those of the reference implementation.
 
     In a YAML, `[0, 3, BiFPN, [64]]` is three cells of 64 channels on the pyramid of layer 0;
     `[0, 3, BiFPN, [64, {levels: [3, 4, 5, 6, 7]}]]` adds P6 and P7.
@@ -35,14 +34,19 @@ class BiFPN(nn.Module):
     Args:
         in_channels: Channels of each level of the input, {level: channels}.
         channels: Channels of every level of the output.
-        repeats: Number of cells.
+        repeats: Number of cells, 1 to 8.
         levels: Levels of the output: those of the input, and coarser ones if wished.
         fusion: 'fast', 'softmax' or 'sum', see BiFPN_Add.
         eps: Keeps the denominator of `fast` above zero.
+        shared_weights: Whether all cells have the fusion weights of the first one, instead of each its own.
+        conv: The convolution of a node, 'separable' (3x3 depthwise, then 1x1, as in the paper), or 'full' (3x3).
         act: The activation, a module or a name that timm knows such as 'relu'; SiLU by default, as in the paper.
+        act_first: Whether the activation comes before convolution and BatchNorm, as in the reference implementation,
+            or after them, as in YOLO.
 
     Raises:
-        ValueError: If `levels` leaves out a level of the input or has a gap.
+        TypeError: If an argument is of the wrong type.
+        ValueError: If `levels` leaves out a level of the input or has a gap, or an option has no such value.
     """
 
     def __init__(
@@ -54,7 +58,10 @@ class BiFPN(nn.Module):
         levels: Sequence[int] | None = None,
         fusion: str = "fast",
         eps: float = 1e-4,
+        shared_weights: bool = False,
+        conv: str = "separable",
         act: nn.Module | str | None = None,
+        act_first: bool = True,
     ):
         super().__init__()
         inputs = check_levels("the levels of the input", list(in_channels), consecutive=True)
@@ -67,16 +74,20 @@ class BiFPN(nn.Module):
         if len(self.levels) < 2:
             raise ValueError("BiFPN needs at least two levels")
         check_int("channels", channels)
-        check_int("repeats", repeats, 1)
-        act = activation(act)
+        check_int("repeats", repeats, 1, MOST_REPEATS)
+        self.shared_weights = check_bool("shared_weights", shared_weights)
+        node = {"fusion": fusion, "eps": eps, "conv": conv, "act": activation(act), "act_first": act_first}
         extra = self.levels[len(inputs) :]
         self.extra_levels = nn.ModuleList(
             Lateral(in_channels[inputs[-1]] if i == 0 else channels, channels) for i in range(len(extra))
         )
         first = [*in_channels.values(), *(channels for _ in extra)]
         self.cells = nn.ModuleList(
-            BiFPNCell(first if i == 0 else [channels] * len(first), channels, fusion, eps, act) for i in range(repeats)
+            BiFPNCell(first if i == 0 else [channels] * len(first), channels, **node) for i in range(repeats)
         )
+        if shared_weights:
+            for cell in self.cells[1:]:
+                cell.drop_fusion_weights()
 
     def forward(self, pyramid: list[torch.Tensor]) -> list[torch.Tensor]:
         """Turn a pyramid (N, C_k, H / 2^k, W / 2^k), finest first, into one with the same channels at every level."""
@@ -86,7 +97,7 @@ class BiFPN(nn.Module):
         for lateral in self.extra_levels:
             pyramid.append(same_max_pool2d(lateral(pyramid[-1])))
         for cell in self.cells:
-            pyramid = cell(pyramid)
+            pyramid = cell(pyramid, self.cells[0] if self.shared_weights else cell)
         return pyramid
 
     @classmethod
@@ -101,7 +112,9 @@ class BiFPN(nn.Module):
         else:
             in_channels = levels_of_layers(row)
         arguments.setdefault("act", row.activation)
-        module = cls(in_channels, channels, row.scaling.repeats(row.repeats), **arguments)
+        repeats, depth = row.scaling.repeats(row.repeats), row.scaling.depth
+        check_int(f"repeats ({row.repeats} x depth {depth:g})", repeats, 1, MOST_REPEATS)
+        module = cls(in_channels, channels, repeats, **arguments)
         output = Pyramid((level, channels) for level in module.levels)
         return Built(module, output, [channels, *row.all_args[1:]])
 
@@ -135,91 +148,3 @@ def activation(act: nn.Module | str | None) -> nn.Module:
         raise ValueError(
             f"timm has no activation {act!r}; it has relu, relu6, leaky_relu, silu, mish, gelu, ..."
         ) from None
-
-
-class BiFPNCell(nn.Module):
-    """One top-down and one bottom-up pass over all levels (figure 2d)."""
-
-    def __init__(self, in_channels: Sequence[int], channels: int, fusion: str, eps: float, act: nn.Module):
-        super().__init__()
-        self.plan = bifpn_nodes(len(in_channels))
-        feature_channels = [*in_channels, *(channels for _ in self.plan)]
-        self.nodes = nn.ModuleList(
-            BiFPNNode([feature_channels[i] for i in inputs], channels, fusion, eps, act) for _, inputs in self.plan
-        )
-
-    def forward(self, pyramid: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Fuse the levels of a pyramid, finest first."""
-        features, newest = list(pyramid), list(pyramid)
-        for node, (level, inputs) in zip(self.nodes, self.plan):
-            newest[level] = node([features[i] for i in inputs])
-            features.append(newest[level])
-        return newest
-
-
-def bifpn_nodes(levels: int) -> list[tuple[int, tuple[int, ...]]]:
-    """Return the nodes of a cell in the order of computation, each as (level, indices of its inputs).
-
-    Features are counted from the inputs of the cell, 0 (finest) to levels - 1, on through the nodes.
-    """
-    newest = list(range(levels))
-    nodes: list[tuple[int, tuple[int, ...]]] = []
-
-    def add(level: int, *inputs: int) -> None:
-        nodes.append((level, tuple(dict.fromkeys(inputs))))
-        newest[level] = levels + len(nodes) - 1
-
-    for level in reversed(range(levels - 1)):
-        add(level, level, newest[level + 1])
-    for level in range(1, levels):
-        add(level, level, newest[level], newest[level - 1])
-    return nodes
-
-
-class BiFPNNode(nn.Module):
-    """Weighted fusion, activation, separable convolution and BatchNorm."""
-
-    def __init__(self, in_channels: Sequence[int], channels: int, fusion: str, eps: float, act: nn.Module):
-        super().__init__()
-        self.laterals = nn.ModuleList(Lateral(c, channels) for c in in_channels)
-        self.fuse = BiFPN_Add(len(in_channels), fusion=fusion, eps=eps)
-        self.act = copy.deepcopy(act)
-        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.pointwise = conv_bn(channels, channels)
-
-    def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """Fuse feature maps at the size of the first."""
-        size = features[0].shape[-2:]
-        features = [resize(lateral(x), size) for lateral, x in zip(self.laterals, features)]
-        return self.pointwise(self.depthwise(self.act(self.fuse(features))))
-
-
-class Lateral(nn.Sequential):
-    """A 1x1 convolution with BatchNorm where the channels differ, else nothing."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__(*([conv_bn(in_channels, out_channels)] if in_channels != out_channels else []))
-
-
-def conv_bn(in_channels: int, out_channels: int) -> nn.Module:
-    """Return a 1x1 convolution with BatchNorm, in the form that Ultralytics folds at inference."""
-    # Not at the top: importing Ultralytics imports this file, by the import hook.
-    from ultralytics.nn.modules.conv import Conv
-
-    conv = Conv(in_channels, out_channels, 1, act=False)
-    conv.bn.eps, conv.bn.momentum = BN_EPS, BN_MOMENTUM
-    return conv
-
-
-def resize(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Resize (N, C, H, W) to `size` (H, W): max-pooling to coarser, nearest neighbours to finer."""
-    target, given = tuple(map(int, size)), tuple(map(int, x.shape[-2:]))
-    if target == given:
-        return x
-    if target < given:
-        x = same_max_pool2d(x)
-        # Only a backbone that rounds down at odd sizes makes the next level smaller than that.
-        return x if tuple(x.shape[-2:]) == target else F.interpolate(x, target, mode="nearest")
-    if target == tuple(2 * s for s in given):
-        return F.interpolate(x, scale_factor=2.0, mode="nearest")
-    return F.interpolate(x, target, mode="nearest")

@@ -43,13 +43,22 @@ class FusionWeights(nn.LocalResponseNorm):
             raise ValueError(f"this fusion takes {self.inputs} feature maps, not {len(features)}")
         if self.fusion == "sum":
             return list(features)
-        weight = self.weight.float()  # in float16, eps is below the resolution of the sum
+        return [w.to(x.dtype) * x for w, x in zip(self.normalized().unbind(), features)]
+
+    def normalized(self) -> torch.Tensor:
+        """Return the normalised weights (inputs,)."""
+        # In float16, eps is below the resolution of the sum.
+        weight = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
         if self.fusion == "softmax":
-            weight = weight.softmax(0)
-        else:
-            weight = weight.relu()
-            weight = weight / (weight.sum() + self.eps)
-        return [w.to(x.dtype) * x for w, x in zip(weight.unbind(), features)]
+            return weight.softmax(0)
+        positive = weight.relu()
+        total = positive.sum()
+        normalized = positive / (total + self.eps)
+        if not self.training:
+            return normalized
+        # With no weight above zero, ReLU would let no gradient through ever again. So in that case a term is added that
+        # is zero, and has the gradient of a sum weighted by w itself, not by w / eps: that one would leap.
+        return normalized + torch.where(total > 0, 0.0, weight - weight.detach())
 
     def extra_repr(self) -> str:
         """Show the options in the printed model."""
@@ -80,13 +89,23 @@ class BiFPN_Add(nn.Module):
 
     @classmethod
     def from_row(cls, row: Row) -> Built:
-        """Build from `[[layers], 1, BiFPN_Add, [{options}]]`."""
+        """Build from `[[layers], 1, BiFPN_Add, [{options}]]`, or with the channels in and out as args."""
         row.no_repeats()
         features = row.same_size()
+        arguments = row.arguments(cls, "in_channels", "out_channels")
         if len({f.channels for f in features}) > 1:
             given = ", ".join(f"layer {s} has {f.channels}" for s, f in zip(row.sources, features))
             row.error(f"inputs of {row.module} must have equal channels, but {given}: put a 1x1 Conv before.")
-        return Built(cls(len(features), **row.arguments(cls)), features[0], row.all_args)
+        channels = features[0].channels
+        for name in ("in_channels", "out_channels"):
+            given = check_int(name, arguments.pop(name, channels))
+            # Public files have the numbers either as in the rows around or as they are after scaling.
+            if channels not in (given, row.scaling.channels(given)):
+                row.error(
+                    f"{row.module} adds feature maps of {channels} channels and changes no channels, but {name} is"
+                    f" {given}: leave the channels out of the args; for other ones put a 1x1 Conv before or behind."
+                )
+        return Built(cls(len(features), **arguments), features[0], row.all_args)
 
 
 class BiFPN_Concat(nn.Module):
@@ -115,8 +134,11 @@ class BiFPN_Concat(nn.Module):
         """Build from `[[layers], 1, BiFPN_Concat, [1, {options}]]`."""
         row.no_repeats()
         features = row.same_size()
+        if len(row.args) > 1 or check_int("dim", *(row.args or [1]), least=-9) != 1:
+            row.error(
+                f"the only arg of {row.module} is the dimension, 1 (channels), not {', '.join(map(str, row.args))}: the"
+                f" channels of its inputs add up. Write [{list(row.sources)}, 1, {row.module}, [1]]."
+            )
         arguments = row.arguments(cls, "dim")
-        if check_int("dim", arguments.get("dim", 1), least=-9) != 1:
-            row.error(f"the first arg of {row.module} is the dimension, 1 (channels), not {arguments['dim']!r}.")
         output = Feature(sum(f.channels for f in features), features[0].stride)
         return Built(cls(len(features), **arguments), output, row.all_args)

@@ -53,12 +53,63 @@ def test_inputs_start_with_equal_weight(inputs):
     assert BiFPN_Add(inputs)(features).item() == pytest.approx(expected, rel=1e-3)
 
 
-def test_gradients():
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("cls", [BiFPN_Add, BiFPN_Concat])
+@pytest.mark.parametrize("weights", [[0.7, 0.3, 1.5], [0.7, -0.3, 1.5]])
+def test_gradients(cls, fusion, weights):
     torch.manual_seed(0)
-    features = [torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    for fusion in FUSIONS:
-        add = make(BiFPN_Add, fusion, [0.7, 0.3, 1.5])
-        assert torch.autograd.gradcheck(lambda *x: add(list(x)), features, atol=1e-5)  # noqa: B023
+    features = [torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True) for _ in weights]
+    module = make(cls, fusion, weights).double()
+    parameters = list(module.parameters())
+    assert torch.autograd.gradcheck(lambda *x: module(list(x[:3])), [*features, *parameters])
+
+
+def dead(inputs=3):
+    module = BiFPN_Add(inputs)
+    module.weights.weight.data = -torch.arange(inputs).float() / 10 - 0.1
+    return module
+
+
+def test_weights_at_or_below_zero_come_back():
+    """Learn 0.2 a + 0.8 b from weights that give zero."""
+    torch.manual_seed(0)
+    module = dead()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    losses = []
+    for _ in range(50):
+        a, b, noise = torch.randn(3, 1, 4, 8, 8)
+        loss = (module([a, b, noise]) - (0.2 * a + 0.8 * b)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    # The first edge above zero revives the fusion; the others then are what ReLU makes of them, as in the paper.
+    assert module.weights.weight[1] > 0 and losses[-1] < losses[0] / 5
+
+
+def test_gradient_of_weights_below_zero_is_that_of_a_plain_sum():
+    features = [torch.randn(1, 2, 3, 3) for _ in range(3)]
+    module = dead()
+    out = module(features)
+    out.sum().backward()
+    assert torch.equal(out, torch.zeros_like(out))
+    torch.testing.assert_close(module.weights.weight.grad, torch.stack([x.sum() for x in features]))
+
+
+def test_weight_below_zero_beside_one_above_stays_out():
+    features = [torch.randn(1, 2, 3, 3) for _ in range(3)]
+    module = make(BiFPN_Add, "fast", [0.5, -0.1, 1.0])
+    module(features).sum().backward()
+    assert module.weights.weight.grad[1] == 0
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("cls", [BiFPN_Add, BiFPN_Concat])
+def test_same_output_in_training_and_evaluation(cls, fusion):
+    features = [torch.randn(1, 2, 3, 3) for _ in WEIGHTS]
+    for weights in (WEIGHTS, [-1.0, -0.5, 0.0, -2.0]):
+        module = make(cls, fusion, weights)
+        assert torch.equal(module.train()(features), module.eval()(features))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
