@@ -40,9 +40,9 @@ def start(backbone: TimmBackbone, network: nn.Module, trainer: Any) -> None:
     # Kept in the network's YAML too, from which Ultralytics builds the network anew when a checkpoint is trained on.
     record = network.yaml.setdefault("weights_from", {})
     known = record.get(backbone.i)
-    if backbone.is_fresh and trainer.args.pretrained is False:
+    if not backbone.loaded and trainer.args.pretrained is False:
         report = Report("random weights (pretrained=False)")
-    elif backbone.is_fresh:
+    elif not backbone.loaded:
         folder = str(Path(network.yaml.get("yaml_file", "")).parent)
         report, state = on_first_rank(lambda: (backbone.load_pretrained(folder), backbone.state_dict()), trainer.device)
         backbone.load_state_dict(state)
@@ -51,7 +51,7 @@ def start(backbone: TimmBackbone, network: nn.Module, trainer: Any) -> None:
     else:
         given = trainer.args.pretrained if isinstance(trainer.args.pretrained, (str, Path)) else trainer.args.model
         report = Report(f"{given}, which started from {known}" if known else str(given))
-    backbone.is_fresh = False
+    backbone.loaded.fill_(True)
     backbone.weights_from = record[backbone.i] = report.source
     if RANK in (-1, 0):
         log = LOGGER.info if report.is_complete else LOGGER.warning

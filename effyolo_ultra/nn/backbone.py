@@ -91,9 +91,10 @@ class TimmBackbone(nn.Module):
         mean, std = normalization(self.body.pretrained_cfg, in_channels)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
-        self._apply_options()
+        # In the state dict: Ultralytics loads checkpoints, and networks just built, into a network from its YAML.
+        self.register_buffer("loaded", torch.tensor(False))
         self.weights_from = "random weights"
-        self.is_fresh = True
+        self._apply_options()
 
     @staticmethod
     def timm_name(model: str) -> str:
@@ -176,19 +177,13 @@ class TimmBackbone(nn.Module):
             )
         return Built(module, Pyramid(zip(module.levels, module.out_channels)), row.all_args)
 
-    # Ultralytics loads a checkpoint into a network built from its YAML, which then needs no other weights.
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        if all(f"{prefix}{name}" in state_dict for name in self.state_dict()):
-            self.is_fresh = False
-
     # A pickle holds the arguments and the weights, not timm's own classes, which change from one timm to the next.
     def __reduce__(self):
         options = [p.name for p in inspect.signature(TimmBackbone).parameters.values() if p.kind is p.KEYWORD_ONLY]
         arguments = {"model": self.model_name, **{name: getattr(self, name) for name in ("in_channels", *options)}}
         own = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k not in arguments}
         state = {
-            "attributes": {**own, "is_fresh": False},
+            "attributes": own,
             "weights": self.state_dict(),
             "fixed": [name for name, parameter in self.named_parameters() if not parameter.requires_grad],
             "eval": [name for name, module in self.named_modules() if not module.training],
@@ -200,6 +195,7 @@ class TimmBackbone(nn.Module):
             return super().__setstate__(state)
         self.to(state["weights"]["mean"].dtype)  # for the buffers that are not in the state dict
         self.load_state_dict(state["weights"], assign=True)
+        self.loaded.fill_(True)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in state["fixed"])
         for name, module in self.named_modules():

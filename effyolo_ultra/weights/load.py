@@ -51,7 +51,8 @@ def load_pretrained(backbone: TimmBackbone, folder: str = "") -> Report:
         WeightsError: If they do not exist, do not fit or, unless `pretrained` is 'auto', cannot be fetched.
     """
     report = load_asked(backbone, folder)
-    backbone.weights_from, backbone.is_fresh = report.source, False
+    backbone.weights_from = report.source
+    backbone.loaded.fill_(True)
     return report
 
 

@@ -32,12 +32,12 @@ def test_timm_layout(tmp_path, suffix):
     save = safetensors.torch.save_file if suffix == ".safetensors" else torch.save
     save(model.state_dict(), str(path))
     backbone = EfficientNetBackbone("b0", pretrained=str(path)).eval()
-    assert backbone.is_fresh and backbone.weights_from == "random weights"
+    assert not backbone.loaded and backbone.weights_from == "random weights"
     report = backbone.load_pretrained()
     total = len(backbone.body.state_dict())
     assert f"{total} of {total} tensors loaded (timm layout)" in report.details and "missing" not in report.details
     assert "not used: " in report.details and "8 in all" in report.details and report.is_complete
-    assert backbone.weights_from == str(path) and not backbone.is_fresh
+    assert backbone.weights_from == str(path) and backbone.loaded
     for key, value in backbone.body.state_dict().items():
         assert torch.equal(value, model.state_dict()[key]), key
 
