@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+from importlib.util import find_spec
 
 import pytest
 import timm
@@ -68,7 +69,7 @@ def train(folder, model, **arguments):
     from ultralytics.utils import LOGGER
 
     settings = {"data": "small.yaml", "epochs": 1, "imgsz": 64, "batch": 4, "plots": False, "val": False}
-    settings |= {"device": "cpu", "workers": 0, "project": str(folder / "runs"), "exist_ok": True, **arguments}
+    settings |= {"device": "cpu", "workers": 0, "project": str(folder / "runs"), **arguments}
     settings["data"] = str(folder / settings["data"])
     logged = []
     filter_ = lambda record: logged.append(record.getMessage()) or True  # noqa: E731
@@ -124,7 +125,7 @@ def test_resumed_training_keeps_where_the_weights_are_from(folder, network):
     model.add_callback("on_model_save", stop)
     settings = {"data": str(folder / "small.yaml"), "epochs": 2, "imgsz": 64, "batch": 4, "plots": False}
     with contextlib.suppress(Stopped):
-        model.train(**settings, device="cpu", project=str(folder / "runs"), name="stopped", exist_ok=True)
+        model.train(**settings, device="cpu", project=str(folder / "runs"), name="stopped")
     last = model.trainer.last
     trainer, log = train(folder, str(last), resume=True)
     assert trainer.start_epoch == 1 and f"starts from {folder / 'b0.pth'}\n" in log
@@ -181,7 +182,7 @@ def test_norm_eval_holds_in_a_training(folder, network):
     assert not torch.equal(trainer.model.state_dict()[weight], trainer.started_from[weight])
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "MuSGD", "auto"])
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "auto", *(["MuSGD"] if find_spec("ultralytics.optim") else [])])
 def test_learning_rate_of_the_backbone(folder, network, optimizer):
     groups = {}
     for mult in (1.0, 0.1):
@@ -211,7 +212,7 @@ def test_warm_up_of_the_backbone_starts_at_zero(folder, network):
     model = YOLO(network(pretrained=False, lr_mult=0.01))
     model.add_callback("on_train_batch_end", look)
     settings = {"data": str(folder / "small.yaml"), "epochs": 1, "imgsz": 64, "batch": 4, "plots": False, "val": False}
-    model.train(**settings, optimizer="SGD", lr0=0.01, device="cpu", project=str(folder / "runs"), exist_ok=True)
+    model.train(**settings, optimizer="SGD", lr0=0.01, device="cpu", project=str(folder / "runs"))
     assert rates and all(rate <= 0.01 * 0.01 for rate in set().union(*rates))
 
 

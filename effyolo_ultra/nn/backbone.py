@@ -114,6 +114,9 @@ class TimmBackbone(nn.Module):
                 self.body.set_grad_checkpointing(True)
             except (AttributeError, AssertionError) as error:
                 raise ValueError(f"{self.model_name} has no gradient checkpointing in timm") from error
+            for child in self.body.children():
+                if getattr(child, "inplace", False):
+                    child.inplace = False  # timm before 1.0.31 checkpoints a stem's ReLU, which then spoils its input
         frozen = modules_up_to(self.model_name, self.body, self.frozen_stages) if self.frozen_stages >= 0 else []
         self.frozen = tuple(f"body.{name}" for name in frozen)
         for name in self.frozen:
