@@ -193,18 +193,31 @@ def any_size(model_name: str) -> dict[str, bool]:
 @cache
 def stage_indices(model_name: str, levels: tuple[int, ...]) -> tuple[int, ...]:
     """Return the index of each level among the stages of a timm model: the last stage with stride 2^k."""
-    import timm
-
-    with torch.device("meta"):  # without memory: it is only asked for its feature_info
-        info = timm.create_model(model_name, features_only=True).feature_info.info
-    index = {stage["reduction"]: i for i, stage in enumerate(info)}
+    index = {stage["reduction"]: i for i, stage in enumerate(stages(model_name))}
     missing = [level for level in levels if 2**level not in index]
     if missing:
         wanted = ", ".join(f"P{k} (stride {2**k})" for k in missing)
+        given = [level for level in levels if level not in missing]
         raise ValueError(
-            f"{model_name} has no level {wanted}; its feature maps have the strides {', '.join(map(str, index))}"
+            f"{model_name} has no level {wanted}; its feature maps have the strides {', '.join(map(str, index))}."
+            f" {f'Ask for {{levels: {given}}}, or name' if given else 'Name'} another model."
         )
     return tuple(index[2**level] for level in levels)
+
+
+def stages(model_name: str) -> list[dict[str, Any]]:
+    """Return what timm states of the feature maps of a model, finest first."""
+    import timm
+
+    for device in ("meta", "cpu"):  # without memory, where timm can build the model so
+        try:
+            with torch.device(device), torch.random.fork_rng(devices=[]):
+                return timm.create_model(model_name, features_only=True).feature_info.info
+        except Exception as error:
+            problem = error
+    raise ValueError(
+        f"timm {timm.__version__} gives no feature maps of {model_name} ({problem}). Name another model."
+    ) from problem
 
 
 def normalization(pretrained_cfg: Mapping[str, Any], channels: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickletools
+import re
 import zipfile
 
 import pytest
@@ -10,6 +11,7 @@ import timm
 import torch
 
 from effyolo_ultra.nn import EfficientNetBackbone, TimmBackbone
+from effyolo_ultra.nn.backbone import stage_indices, stages
 
 
 def test_features_equal_timm_on_the_normalised_image():
@@ -180,3 +182,40 @@ def test_ultralytics_leaves_the_batch_norm_of_the_backbone_alone():
         assert plain and plain == {
             n: (m.eps, m.momentum) for n, m in built.named_modules() if isinstance(m, torch.nn.BatchNorm2d)
         }
+
+
+@pytest.mark.parametrize(
+    ("name", "what_to_do"),
+    [
+        (
+            "vit_tiny_patch16_224",
+            "P3 (stride 8), P5 (stride 32); its feature maps have the strides 16. Ask for {levels: [4]}",
+        ),
+        ("nest_tiny", "P5 (stride 32); its feature maps have the strides 4, 8, 16. Ask for {levels: [3, 4]}"),
+        ("convmixer_1024_20_ks9_p14", "the strides 14. Name another model."),
+    ],
+)
+def test_missing_level_says_what_to_ask_for(name, what_to_do):
+    with pytest.raises(ValueError, match=re.escape(what_to_do)):
+        TimmBackbone(name)
+
+
+def test_model_without_feature_maps_is_refused(monkeypatch):
+    def create_model(name, features_only):
+        raise RuntimeError("features_only not implemented for Vision Transformer models.")
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    with pytest.raises(ValueError, match=r"gives no feature maps of crossvit_9_240 \(features_only not.*Name another"):
+        stage_indices("crossvit_9_240", (3, 4, 5))
+
+
+def test_model_that_cannot_be_built_without_memory(monkeypatch):
+    """In timm 1.0.22, a RegNet computes its widths with an operation that the meta device does not have."""
+    create_model = timm.create_model
+
+    def old_create_model(*args, **kwargs):
+        torch.unique(torch.rand(3))
+        return create_model(*args, **kwargs)
+
+    monkeypatch.setattr(timm, "create_model", old_create_model)
+    assert [stage["reduction"] for stage in stages("regnetx_002")] == [2, 4, 8, 16, 32]
