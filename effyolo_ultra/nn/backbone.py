@@ -60,7 +60,7 @@ class TimmBackbone(nn.Module):
             features_only=True,
             out_indices=stage_indices(self.model_name, self.levels),
             in_chans=self.in_channels,
-            **any_size(self.model_name),
+            **any_size(self.model_name, self.levels),
             **{name: value for name, value in self.options.items() if value},
         )
         if hasattr(body, "_stage_out_idx"):  # timm keeps the stages of an EfficientNet behind the last one asked for
@@ -169,25 +169,51 @@ def check_timm_name(name: str) -> str:
 
 
 @cache
-def any_size(model_name: str) -> dict[str, bool]:
+def any_size(model_name: str, levels: tuple[int, ...]) -> dict[str, bool]:
     """Return the arguments that let a timm model take images of any size, for those made for one size.
 
     Raises:
-        ValueError: If the model takes images of one size only.
+        ValueError: If the model takes images of some sizes only, or its feature maps have not the size of their level.
     """
     import timm
 
     cfg = timm.get_pretrained_cfg(model_name)
-    if cfg is None or not cfg.fixed_input_size:
-        return {}
-    for arguments in ({}, {"strict_img_size": False}, {"dynamic_img_size": True}):
+    one_size = cfg is not None and cfg.fixed_input_size
+    made_for = cfg.input_size[1] if cfg is not None else 224
+    unit = 2 ** max(5, *levels)
+    # Larger than the model is made for, not square, and odd multiples, since some models round to even ones.
+    size_hw = tuple((made_for // unit // 2 * 2 + odd) * unit for odd in (3, 5))
+    expected = [tuple(size // 2**k for size in size_hw) for k in levels]
+    problem = f"takes images of {made_for} x {made_for} pixels only" if one_size else ""
+    for arguments in ({}, {"strict_img_size": False}, {"dynamic_img_size": True}) if one_size else ({},):
         try:
-            with torch.device("meta"), torch.no_grad():
-                timm.create_model(model_name, features_only=True, **arguments).eval()(torch.empty(1, 3, 256, 320))
-            return arguments
-        except Exception:  # a model that does not know the argument, or does not take the size
+            try:
+                sizes = map_sizes(model_name, levels, size_hw, "meta", arguments)
+            except NotImplementedError:  # of an operation that the meta device does not have
+                sizes = None
+            if one_size or sizes is None:  # the meta device does not notice a table of positions read beyond its end
+                sizes = map_sizes(model_name, levels, size_hw, "cpu", arguments)
+        except Exception as error:  # a model that does not know the argument, or does not take the size
+            problem = problem or f"takes no image of {size_hw[1]} x {size_hw[0]} pixels ({error!r})"
             continue
-    raise ValueError(f"{model_name} takes images of {cfg.input_size[1]} x {cfg.input_size[2]} pixels only")
+        if sizes == expected:
+            return arguments
+        problem = f"gives levels of (height, width) {sizes} for an image of {size_hw}, not {expected}, as a pyramid has"
+    raise ValueError(f"{model_name} {problem}. Name another model.")
+
+
+def map_sizes(
+    model_name: str, levels: tuple[int, ...], size_hw: tuple[int, ...], device: str, arguments: Mapping[str, bool]
+) -> list[tuple[int, ...]]:
+    """Return height and width of the levels that a timm model gives for an image."""
+    import timm
+
+    with torch.device(device), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        indices = stage_indices(model_name, levels)
+        body = timm.create_model(model_name, features_only=True, out_indices=indices, **arguments).eval()
+        pyramid = body(torch.zeros(1, 3, *size_hw))
+    nhwc = getattr(body, "output_fmt", "NCHW") == "NHWC"
+    return [tuple(x.shape[1:3] if nhwc else x.shape[2:]) for x in pyramid]
 
 
 @cache

@@ -11,7 +11,7 @@ import timm
 import torch
 
 from effyolo_ultra.nn import EfficientNetBackbone, TimmBackbone
-from effyolo_ultra.nn.backbone import stage_indices, stages
+from effyolo_ultra.nn.backbone import any_size, stage_indices, stages
 
 
 def test_features_equal_timm_on_the_normalised_image():
@@ -89,9 +89,29 @@ def test_any_timm_model_with_features(name, levels):
     assert [x.shape for x in pyramid] == [(1, c, 256 // 2**k, 320 // 2**k) for k, c in zip(levels, model.out_channels)]
 
 
-def test_model_for_one_size_is_refused():
-    with pytest.raises(ValueError, match="takes images of 224 x 224 pixels only"):
-        TimmBackbone("coatnet_nano_rw_224")
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("coatnet_nano_rw_224", "takes images of 224 x 224 pixels only. Name another model."),
+        ("mvitv2_tiny", "takes images of 224 x 224 pixels only"),  # reads beyond the end of its table of positions
+        ("halonet_h1", "takes no image of 416 x 352 pixels (AssertionError"),  # wants whole blocks of 8 x 8
+        ("inception_v3", "[(41, 49), (20, 24), (9, 11)] for an image of (352, 416)"),  # does not pad
+        (
+            "mobilevitv2_050",
+            "(12, 14)] for an image of (352, 416), not [(44, 52), (22, 26), (11, 13)]",
+        ),  # rounds to even sizes
+    ],
+)
+def test_model_that_does_not_take_every_size_is_refused(name, problem):
+    with pytest.raises(ValueError, match=f"^{name}.*{re.escape(problem)}"):
+        TimmBackbone(name)
+
+
+def test_check_of_the_size_leaves_the_random_state_alone():
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    any_size("swin_tiny_patch4_window7_224", (3,))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(
@@ -219,3 +239,4 @@ def test_model_that_cannot_be_built_without_memory(monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", old_create_model)
     assert [stage["reduction"] for stage in stages("regnetx_002")] == [2, 4, 8, 16, 32]
+    assert any_size("regnetx_002", (3, 4)) == {}
