@@ -11,7 +11,7 @@ import timm
 import torch
 
 from effyolo_ultra.nn import EfficientNetBackbone, TimmBackbone
-from effyolo_ultra.nn.backbone import any_size, stage_indices, stages
+from effyolo_ultra.nn.timm_models import any_size, stage_indices, stages
 
 
 def test_features_equal_timm_on_the_normalised_image():

@@ -1,0 +1,101 @@
+"""What a timm model can do as a backbone, asked of timm before it is built."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+
+from effyolo_ultra.errors import nearest
+
+
+def check_timm_name(name: str) -> str:
+    """Return `name` if timm has such a model, with such a tag."""
+    import timm
+
+    if not isinstance(name, str):
+        raise TypeError(f"a timm model is named by a string, not {name!r}")
+    if not re.fullmatch(r"\w+(\.\w+)?", name) or not timm.is_model(name):
+        raise ValueError(f"timm {timm.__version__} has no model {name!r}.{nearest(name, timm.list_models())}")
+    return name
+
+
+@cache
+def any_size(model_name: str, levels: tuple[int, ...]) -> dict[str, bool]:
+    """Return the arguments that let a timm model take images of any size, for those made for one size.
+
+    Raises:
+        ValueError: If the model takes images of some sizes only, or its feature maps have not the size of their level.
+    """
+    import timm
+
+    cfg = timm.get_pretrained_cfg(model_name)
+    one_size = cfg is not None and cfg.fixed_input_size
+    made_for = cfg.input_size[1] if cfg is not None else 224
+    unit = 2 ** max(5, *levels)
+    # Larger than the model is made for, not square, and odd multiples, since some models round to even ones.
+    size_hw = tuple((made_for // unit // 2 * 2 + odd) * unit for odd in (3, 5))
+    expected = [tuple(size // 2**k for size in size_hw) for k in levels]
+    problem = f"takes images of {made_for} x {made_for} pixels only" if one_size else ""
+    for arguments in ({}, {"strict_img_size": False}, {"dynamic_img_size": True}) if one_size else ({},):
+        try:
+            try:
+                sizes = map_sizes(model_name, levels, size_hw, "meta", arguments)
+            except NotImplementedError:  # of an operation that the meta device does not have
+                sizes = None
+            if one_size or sizes is None:  # the meta device does not notice a table of positions read beyond its end
+                sizes = map_sizes(model_name, levels, size_hw, "cpu", arguments)
+        except Exception as error:  # a model that does not know the argument, or does not take the size
+            problem = problem or f"takes no image of {size_hw[1]} x {size_hw[0]} pixels ({error!r})"
+            continue
+        if sizes == expected:
+            return arguments
+        problem = f"gives levels of (height, width) {sizes} for an image of {size_hw}, not {expected}, as a pyramid has"
+    raise ValueError(f"{model_name} {problem}. Name another model.")
+
+
+def map_sizes(
+    model_name: str, levels: tuple[int, ...], size_hw: tuple[int, ...], device: str, arguments: Mapping[str, bool]
+) -> list[tuple[int, ...]]:
+    """Return height and width of the levels that a timm model gives for an image."""
+    import timm
+
+    with torch.device(device), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        indices = stage_indices(model_name, levels)
+        body = timm.create_model(model_name, features_only=True, out_indices=indices, **arguments).eval()
+        pyramid = body(torch.zeros(1, 3, *size_hw))
+    nhwc = getattr(body, "output_fmt", "NCHW") == "NHWC"
+    return [tuple(x.shape[1:3] if nhwc else x.shape[2:]) for x in pyramid]
+
+
+@cache
+def stage_indices(model_name: str, levels: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the index of each level among the stages of a timm model: the last stage with stride 2^k."""
+    index = {stage["reduction"]: i for i, stage in enumerate(stages(model_name))}
+    missing = [level for level in levels if 2**level not in index]
+    if missing:
+        wanted = ", ".join(f"P{k} (stride {2**k})" for k in missing)
+        given = [level for level in levels if level not in missing]
+        raise ValueError(
+            f"{model_name} has no level {wanted}; its feature maps have the strides {', '.join(map(str, index))}."
+            f" {f'Ask for {{levels: {given}}}, or name' if given else 'Name'} another model."
+        )
+    return tuple(index[2**level] for level in levels)
+
+
+def stages(model_name: str) -> list[dict[str, Any]]:
+    """Return what timm states of the feature maps of a model, finest first."""
+    import timm
+
+    for device in ("meta", "cpu"):  # without memory, where timm can build the model so
+        try:
+            with torch.device(device), torch.random.fork_rng(devices=[]):
+                return timm.create_model(model_name, features_only=True).feature_info.info
+        except Exception as error:
+            problem = error
+    raise ValueError(
+        f"timm {timm.__version__} gives no feature maps of {model_name} ({problem}). Name another model."
+    ) from problem
