@@ -12,14 +12,8 @@ from torch import nn
 
 from effyolo_ultra.errors import nearest
 from effyolo_ultra.nn._checks import check_bool, check_int, check_levels, check_number
-from effyolo_ultra.nn.timm_models import (
-    batch_norms,
-    build_body,
-    check_pretrained,
-    check_timm_name,
-    modules_up_to,
-    normalization,
-)
+from effyolo_ultra.nn.timm_body import batch_norms, build_body, modules_up_to, normalization
+from effyolo_ultra.nn.timm_models import check_pretrained, check_timm_name
 from effyolo_ultra.row import Built, Pyramid, Row
 
 if TYPE_CHECKING:

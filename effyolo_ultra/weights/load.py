@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from effyolo_ultra.errors import WeightsError
-from effyolo_ultra.nn.timm_models import build_body
+from effyolo_ultra.nn.timm_body import build_body
 from effyolo_ultra.weights import openmmlab
 from effyolo_ultra.weights.files import Weights, read
 from effyolo_ultra.weights.hub import fetch
