@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
 from effyolo_ultra.errors import nearest
 from effyolo_ultra.nn._checks import check_bool, check_int, check_levels, check_number
+from effyolo_ultra.nn.pretrained import Pretrained
 from effyolo_ultra.nn.timm_models import (
     batch_norms,
     build_body,
@@ -22,18 +22,14 @@ from effyolo_ultra.nn.timm_models import (
 )
 from effyolo_ultra.row import Built, Pyramid, Row
 
-if TYPE_CHECKING:
-    from effyolo_ultra.weights.load import Report
 
-
-class TimmBackbone(nn.Module):
+class TimmBackbone(Pretrained):
     """Any timm model that has `features_only`, as a backbone that gives a feature pyramid.
 
     The input is an image in 0..1, as Ultralytics feeds it; it is normalised here with the mean and standard deviation
     that timm states for the model's weights. In a YAML, `[-1, 1, TimmBackbone, [convnext_tiny, {levels: [3, 4, 5]}]]`.
 
-    Building never fetches weights: Ultralytics' trainer does it when a training starts from a YAML, and
-    `load_pretrained` at any time.
+    Building never fetches weights, see Pretrained.
 
     Args:
         model: Name of a timm model, with or without the tag of its weights.
@@ -54,6 +50,8 @@ class TimmBackbone(nn.Module):
     Raises:
         ValueError: If timm has no such model, the model no such level, or an option does not apply to it.
     """
+
+    title = "backbone"
 
     def __init__(
         self,
@@ -92,8 +90,6 @@ class TimmBackbone(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self._apply_options()
-        self.weights_from = "random weights"
-        self.is_fresh = True
 
     @staticmethod
     def timm_name(model: str) -> str:
@@ -129,21 +125,10 @@ class TimmBackbone(nn.Module):
                 norm.eval()
         return self
 
-    def load_pretrained(self, folder: str = "") -> Report:
-        """Load the weights that `pretrained` names.
-
-        Args:
-            folder: Where to look for a relative path that the working directory does not have.
-
-        Returns:
-            Where the weights are from, what was loaded, what is missing and what was not used.
-
-        Raises:
-            WeightsError: If they do not exist, do not fit or, unless `pretrained` is 'auto', cannot be fetched.
-        """
-        from effyolo_ultra.weights.load import load_pretrained
-
-        return load_pretrained(self, folder)
+    @property
+    def wanted_weights(self) -> str:
+        """The timm model."""
+        return self.model_name
 
     def use_sync_batch_norm(self) -> None:
         """Share batch statistics between processes, in place; activations that timm fuses into a norm are kept."""
@@ -175,12 +160,6 @@ class TimmBackbone(nn.Module):
                 f"'from' must be the image for {row.module}, but layer {row.sources[0]} has stride {image.stride}."
             )
         return Built(module, Pyramid(zip(module.levels, module.out_channels)), row.all_args)
-
-    # Ultralytics loads a checkpoint into a network built from its YAML, which then needs no other weights.
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        if all(f"{prefix}{name}" in state_dict for name in self.state_dict()):
-            self.is_fresh = False
 
     # A pickle holds the arguments and the weights, not timm's own classes, which change from one timm to the next.
     def __reduce__(self):

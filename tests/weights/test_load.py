@@ -149,7 +149,7 @@ def stock_network(path):
         (damaged, "w.pth", "damaged"),
         (damaged, "w.pt", "damaged"),
         (with_nan, "w.pth", "not finite, first in bn1.bias"),
-        (stock_network, "w.pt", "DetectionModel without a backbone of this package"),
+        (stock_network, "w.pt", "DetectionModel without a backbone or a BiFPN of this"),
         (lambda p: None, "w.pth", "there is no file"),
     ],
 )
