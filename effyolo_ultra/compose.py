@@ -128,12 +128,13 @@ def compose(neck: str, variant: str | None = None) -> str:
     options = [f"levels: {list(range(3, parts.last_level + 1))}"] if parts.last_level > 5 else []
     options += ["fusion: sum"] if variant in UNWEIGHTED else []
     rows = parts.rows.format(p5=p5, options=f", {{{', '.join(options)}}}" if options else "")
-    title = parts.title.format(sizes=EFFICIENTDET_OF.get(variant))
+    sizes = EFFICIENTDET_OF.get(variant)
+    hint = f"# Weights:  a line `pretrained: <checkpoint>` starts backbone and neck from EfficientDet {sizes}\n"
     return f"""\
 # Backbone: {backbone}
-# Neck:     {title}
+# Neck:     {parts.title.format(sizes=sizes)}
 # Head:     YOLOv5's, anchor-free (the one of Ultralytics' yolov5*u models), on P3 to P{parts.last_level}
-# Needs the package effyolo_ultra. Licence: AGPL-3.0
+{hint if parts.last_level > 5 else ""}# Needs the package effyolo_ultra. Licence: AGPL-3.0
 
 nc: 80 # number of classes; the data set's own number replaces it
 {size}

@@ -83,6 +83,7 @@ class BiFPN(Pretrained):
             raise ValueError("BiFPN needs at least two levels")
         self.channels = check_int("channels", channels)
         check_int("repeats", repeats, 1, MOST_REPEATS)
+        self.conv = conv
         self.shared_weights = check_bool("shared_weights", shared_weights)
         node = {"fusion": fusion, "eps": eps, "conv": conv, "act": activation(act), "act_first": act_first}
         extra = self.levels[len(inputs) :]
@@ -99,8 +100,8 @@ class BiFPN(Pretrained):
 
     @property
     def wanted_weights(self) -> str:
-        """Channels and number of cells."""
-        return f"a BiFPN of {self.channels} channels x {len(self.cells)} cells"
+        """Its sizes."""
+        return f"a BiFPN of {self.channels} channels x {len(self.cells)} cells ({self.conv} convolutions)"
 
     def forward(self, pyramid: list[torch.Tensor]) -> list[torch.Tensor]:
         """Turn a pyramid (N, C_k, H / 2^k, W / 2^k), finest first, into one with the same channels at every level."""

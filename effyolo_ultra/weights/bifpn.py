@@ -92,7 +92,7 @@ def fit(bifpn: BiFPN, given: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], l
     state, names = bifpn.state_dict(), roles(bifpn)
     ours, theirs = form(tensors_by_role(bifpn)), form(given)
     if (ours.channels, ours.conv) != (theirs.channels, theirs.conv):
-        raise WeightsError(f"the row asks for {ours}, the file holds {theirs}")
+        raise WeightsError(f"the file holds {theirs}; take a file of the row's size, or give the row the file's")
     for name, role in names.items():
         if role in given and given[role].shape != state[name].shape:
             sizes = f"{list(given[role].shape)}, not {list(state[name].shape)}"
