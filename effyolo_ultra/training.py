@@ -44,9 +44,9 @@ def start(module: Pretrained, network: nn.Module, trainer: Any) -> None:
     # Kept in the network's YAML too, from which Ultralytics builds the network anew when a checkpoint is trained on.
     record = network.yaml.setdefault("weights_from", {})
     known = record.get(module.i)
-    if module.is_fresh and trainer.args.pretrained is False:
+    if not module.loaded and trainer.args.pretrained is False:
         report = Report("random weights (pretrained=False)")
-    elif module.is_fresh:
+    elif not module.loaded:
         report, state = on_first_rank(lambda: load(module, network), trainer.device)
         module.load_state_dict(state)
     elif trainer.resume and known:
@@ -54,7 +54,7 @@ def start(module: Pretrained, network: nn.Module, trainer: Any) -> None:
     else:
         given = trainer.args.pretrained if isinstance(trainer.args.pretrained, (str, Path)) else trainer.args.model
         report = Report(f"{given}, which started from {known}" if known else str(given))
-    module.is_fresh = False
+    module.loaded.fill_(True)
     module.weights_from = record[module.i] = report.source
     if RANK in (-1, 0):
         log = LOGGER.info if report.is_complete else LOGGER.warning

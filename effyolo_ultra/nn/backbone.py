@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -109,6 +108,9 @@ class TimmBackbone(Pretrained):
                 self.body.set_grad_checkpointing(True)
             except (AttributeError, AssertionError) as error:
                 raise ValueError(f"{self.model_name} has no gradient checkpointing in timm") from error
+            for child in self.body.children():
+                if getattr(child, "inplace", False):
+                    child.inplace = False  # timm before 1.0.31 checkpoints a stem's ReLU, which then spoils its input
         frozen = modules_up_to(self.model_name, self.body, self.frozen_stages) if self.frozen_stages >= 0 else []
         self.frozen = tuple(f"body.{name}" for name in frozen)
         for name in self.frozen:
@@ -167,7 +169,7 @@ class TimmBackbone(Pretrained):
         arguments = {"model": self.model_name, **{name: getattr(self, name) for name in ("in_channels", *options)}}
         own = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k not in arguments}
         state = {
-            "attributes": {**own, "is_fresh": False},
+            "attributes": own,
             "weights": self.state_dict(),
             "fixed": [name for name, parameter in self.named_parameters() if not parameter.requires_grad],
             "eval": [name for name, module in self.named_modules() if not module.training],
@@ -175,21 +177,14 @@ class TimmBackbone(Pretrained):
         return rebuild, (type(self), arguments), state
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        if "weights" not in state:  # from __deepcopy__
-            return super().__setstate__(state)
         self.to(state["weights"]["mean"].dtype)  # for the buffers that are not in the state dict
         self.load_state_dict(state["weights"], assign=True)
+        self.loaded.fill_(True)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in state["fixed"])
         for name, module in self.named_modules():
             module.training = name not in state["eval"]
         self.__dict__.update(state["attributes"])
-
-    def __deepcopy__(self, memo: dict) -> TimmBackbone:
-        clone = self.__class__.__new__(self.__class__)
-        memo[id(self)] = clone
-        clone.__setstate__(copy.deepcopy(self.__dict__, memo))
-        return clone
 
 
 class EfficientNetBackbone(TimmBackbone):

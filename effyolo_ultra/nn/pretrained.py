@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 if TYPE_CHECKING:
@@ -21,13 +23,17 @@ class Pretrained(nn.Module):
         pretrained: The weights to start from, as the row asks for them.
         title: What the log calls the module.
         weights_from: Where its weights are from.
-        is_fresh: Whether nothing has been loaded into it yet.
+        loaded: Whether it has the weights that it asks for, or those of a checkpoint; a buffer (), torch.bool.
     """
 
     pretrained: bool | str = False
     title = "module"
     weights_from = "random weights"
-    is_fresh = True
+
+    def __init__(self):
+        super().__init__()
+        # In the state dict: Ultralytics loads checkpoints, and networks just built, into a network from its YAML.
+        self.register_buffer("loaded", torch.tensor(False))
 
     @property
     def wanted_weights(self) -> str:
@@ -50,8 +56,20 @@ class Pretrained(nn.Module):
 
         return load_pretrained(self, folder)
 
-    # Ultralytics loads a checkpoint into a network built from its YAML, which then needs no other weights.
+    # Of a network of another size, Ultralytics loads only what fits, and the flag would be among it.
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        before = self.loaded.clone()
         super()._load_from_state_dict(state_dict, prefix, *args)
-        if all(f"{prefix}{name}" in state_dict for name in self.state_dict()):
-            self.is_fresh = False
+        if not all(f"{prefix}{name}" in state_dict for name in self.state_dict()):
+            self.loaded.copy_(before)
+
+    # A pickle is a checkpoint, a copy is not.
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.loaded.fill_(True)
+
+    def __deepcopy__(self, memo: dict) -> Pretrained:
+        clone = self.__class__.__new__(self.__class__)
+        memo[id(self)] = clone
+        nn.Module.__setstate__(clone, copy.deepcopy(self.__dict__, memo))
+        return clone

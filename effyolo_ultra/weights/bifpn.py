@@ -33,8 +33,8 @@ class Form(NamedTuple):
 
 def tensors_by_role(bifpn: BiFPN) -> dict[str, Tensor]:
     """Return the state of a BiFPN by what its tensors do."""
-    names = roles(bifpn)
-    return {names[name]: tensor for name, tensor in bifpn.state_dict().items()}
+    state = bifpn.state_dict()
+    return {role: state[name] for name, role in roles(bifpn).items()}
 
 
 def roles(bifpn: BiFPN) -> dict[str, str]:
@@ -43,6 +43,8 @@ def roles(bifpn: BiFPN) -> dict[str, str]:
     first_extra = bifpn.levels[len(bifpn.levels) - len(bifpn.extra_levels) :]
     names = {}
     for name in bifpn.state_dict():
+        if name == "loaded":
+            continue
         if match := re.fullmatch(r"extra_levels\.(\d+)\.0\.(.+)", name):
             names[name] = f"P{first_extra[int(match[1])]}.{match[2]}"
             continue

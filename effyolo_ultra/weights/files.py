@@ -17,6 +17,8 @@ from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.weights import efficientdet, openmmlab
 from effyolo_ultra.weights.bifpn import tensors_by_role
 
+# Since torch 2.6, a file can be asked which classes it names before any of it is unpickled.
+NETWORKS_ARE_READABLE = hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
 READABLE = "timm's layout, OpenMMLab's, efficientdet-pytorch's, or a checkpoint of a network with modules of ours"
 
 
@@ -69,7 +71,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise WeightsError(
             f"{path} is not read: it is damaged, or holds more than tensors, which could run code. Where you trust it,"
             " save its tensors alone: torch.save({'state_dict': torch.load(path, weights_only=False)['state_dict']},"
-            f" new_path). ({str(error).splitlines()[0]})"
+            " new_path)."
+            + (" A network of Ultralytics is read with torch 2.6 or later." if not NETWORKS_ARE_READABLE else "")
+            + f" ({str(error).splitlines()[0]})"
         ) from error
     except Exception as error:  # each format has its own errors for a damaged file
         raise WeightsError(f"{path} is no file with weights, or damaged: {error}") from error
@@ -82,11 +86,11 @@ def read_ultralytics(path: Path) -> Weights | None:
     """Return the first backbone and BiFPN of a network that Ultralytics saved, None if the file holds no network."""
     from effyolo_ultra.nn import BiFPN, TimmBackbone
 
+    if not NETWORKS_ARE_READABLE:
+        return None
     try:
         with torch.serialization.safe_globals(network_globals(path)):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except AttributeError:
-        raise WeightsError(f"{path}: to read a .pt file safely, torch 2.6 or later is needed") from None
     except pickle.UnpicklingError:
         return None  # read_tensors says what is wrong with it
     except Exception as error:  # zip, pickle and torch have their own errors for a damaged file

@@ -53,7 +53,8 @@ def load_pretrained(module: Pretrained, folder: str = "") -> Report:
         WeightsError: If they do not exist, do not fit or, unless `pretrained` is 'auto', cannot be fetched.
     """
     report = load_asked(module, folder)
-    module.weights_from, module.is_fresh = report.source, False
+    module.weights_from = report.source
+    module.loaded.fill_(True)
     return report
 
 
@@ -94,7 +95,8 @@ def load_file(module: Pretrained, path: Path, source: str) -> Report:
     nan = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if nan:
         raise WeightsError(f"{path} holds numbers that are not finite, first in {nan[0]}: it is damaged")
-    (module if isinstance(module, BiFPN) else module.body).load_state_dict(state)
+    part = module if isinstance(module, BiFPN) else module.body
+    part.load_state_dict({**part.state_dict(), **state})
     details = f"{len(state) - len(missing)} of {len(state)} tensors loaded ({weights.layout} layout)"
     details += f"; missing: {shortened(missing)}" if missing else ""
     details += f"; not used: {shortened(unused)}" if unused else ""

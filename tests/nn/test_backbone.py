@@ -141,7 +141,8 @@ def test_pickle_holds_no_class_of_timm_and_restores_everything(cls, name):
     loaded = torch.load(file, weights_only=False)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert type(loaded) is cls and (loaded.i, loaded.f, loaded.type, loaded.np) == (0, -1, "backbone", 7)
-    assert (loaded.drop_path_rate, loaded.body.bn1.eps, loaded.lr_mult, loaded.is_fresh) == (0.1, 0.01, 0.5, False)
+    assert (loaded.drop_path_rate, loaded.body.bn1.eps, loaded.lr_mult) == (0.1, 0.01, 0.5)
+    assert loaded.loaded and not model.loaded
     assert not loaded.training and not loaded.body.training and loaded.body.bn1.training
     assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in model.parameters()]
     assert {k: v.dtype for k, v in loaded.state_dict().items()} == {k: v.dtype for k, v in model.state_dict().items()}
@@ -259,6 +260,9 @@ def test_gradient_checkpointing_gives_the_same_gradients(cls, name):
         torch.testing.assert_close(b.grad, a.grad, msg=key)
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.serialization, "safe_globals"), reason="storages cannot be tracked before torch 2.5"
+)
 def test_gradient_checkpointing_saves_memory():
     peaks = [
         peak_bytes(EfficientNetBackbone("b0", grad_checkpointing=on), torch.rand(2, 3, 128, 128))
