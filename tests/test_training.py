@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -12,6 +13,7 @@ from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from effyolo_ultra.shapes import CLASSES, make_shapes
+from effyolo_ultra.zoo import model_path
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,36 @@ def test_weights_are_loaded_once(folder, network):
     model.val(data=str(folder / "small.yaml"), imgsz=64, batch=4, device="cpu", plots=False, workers=0)
     model.predict(str(folder / "small" / "images" / "val"), imgsz=64, device="cpu", verbose=False)
     model.export(format="torchscript", imgsz=64, device="cpu")
+
+
+def test_backbone_and_neck_start_from_an_efficientdet(folder):
+    """By one line in a file of the zoo; a checkpoint of the training holds its own weights."""
+    from effdet_models import efficientdet
+
+    path = folder / "d0.pth"
+    torch.save({"state_dict": efficientdet("tf_efficientdet_d0").state_dict()}, path)
+    weights = torch.load(path, weights_only=True)["state_dict"]
+    text = model_path("yolov5-effdet-p7.yaml").read_text(encoding="utf-8")
+    (folder / "yolov5-effdet-p7.yaml").write_text(f"{text}pretrained: d0.pth\n", encoding="utf-8")
+    model = str(folder / "yolov5n-effdet-p7.yaml")
+    trainer, log = train(folder, model, imgsz=128, name="det", optimizer="SGD")
+    state = trainer.started_from
+    assert torch.equal(state["model.0.body.conv_stem.weight"], weights["backbone.conv_stem.weight"])
+    last = weights["fpn.cell.2.fnode.7.after_combine.conv.conv_pw.weight"]
+    name = "model.1.cells.2.nodes.7.conv.1.conv.weight"
+    assert torch.equal(state[name], last)
+    for title, layer in (("backbone", 0), ("BiFPN", 1)):
+        line = rf"the {title} \(layer {layer}\) starts from {re.escape(str(path))}: (\d+) of \1 tensors loaded"
+        assert len(re.findall(line, log)) == 1
+
+    path.unlink()
+    trained = torch.load(trainer.best, weights_only=False)["model"]
+    assert [trained.model[i].weights_from for i in (0, 1)] == [str(path)] * 2
+    tuned, log = train(folder, str(trainer.best), imgsz=128, name="det2")
+    assert torch.equal(tuned.started_from[name].half(), trained.state_dict()[name])
+    assert f"the BiFPN (layer 1) starts from {trainer.best}, which started from {path}\n" in log
+    _, log = train(folder, model, imgsz=128, name="det3", pretrained=False)
+    assert log.count("starts from random weights (pretrained=False)") == 2
 
 
 def test_resumed_training_keeps_where_the_weights_are_from(folder, network):

@@ -153,7 +153,7 @@ def stock_network(path):
         (
             stock_network,
             "w.pt",
-            "DetectionModel without a backbone of this" if NETWORKS_ARE_READABLE else "read with torch 2.6",
+            "DetectionModel without a backbone or a BiFPN" if NETWORKS_ARE_READABLE else "read with torch 2.6",
         ),
         (lambda p: None, "w.pth", "there is no file"),
     ],
