@@ -1,4 +1,4 @@
-"""Everything of Ultralytics that this package replaces: six functions, each wrapped and never rewritten."""
+"""Everything of Ultralytics that this package replaces: a few functions, each wrapped and never rewritten."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ def patch_tasks(tasks: ModuleType) -> None:
     stock_yaml_model_load = wrappable(tasks, "yaml_model_load", "path")
     # How yaml_model_load finds that file.
     stock_check_yaml = wrappable(tasks, "check_yaml", "file", "suffix", "hard")
+    # Loads a checkpoint into a network; a tensor of another backbone can have the same name and shape.
+    stock_load = wrappable(tasks.BaseModel, "load", "self", "weights", "verbose")
     if not stock_parse_model:
         return
 
@@ -62,7 +64,14 @@ def patch_tasks(tasks: ModuleType) -> None:
     def check_yaml(file: str | Path, *args: Any, **kwargs: Any) -> Any:
         return find(stock_check_yaml, "models", file, *args, **kwargs)
 
+    @functools.wraps(stock_load)
+    def load(self: Any, weights: Any, verbose: bool = True) -> None:
+        from effyolo_ultra.training import load_network
+
+        load_network(self, weights, lambda: stock_load(self, weights, verbose))
+
     wrap(tasks, "parse_model", parse_model)
+    wrap(tasks.BaseModel, "load", load)
     wrap(tasks, "yaml_model_load", yaml_model_load)
     wrap(tasks, "check_yaml", check_yaml)
     # Imports yaml_model_load by name; it is there already where this package is imported after Ultralytics.

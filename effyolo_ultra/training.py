@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -12,8 +13,12 @@ from torch import nn
 
 from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.nn.backbone import TimmBackbone
+from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.nn.pretrained import Pretrained
-from effyolo_ultra.weights.load import Report
+from effyolo_ultra.weights.files import of_module
+from effyolo_ultra.weights.load import Report, put
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def prepare_network(trainer: Any) -> None:
@@ -23,52 +28,82 @@ def prepare_network(trainer: Any) -> None:
         trainer: An Ultralytics trainer whose `setup_model` has just run.
     """
     network = getattr(trainer.model, "student_model", trainer.model)
-    for module in network.modules():
-        if isinstance(module, Pretrained):
-            start(module, network, trainer)
-    for backbone in backbones(network):
+    for module in of_class(network, Pretrained):
+        start(module, network, trainer)
+    for backbone in of_class(network, TimmBackbone):
         freeze(backbone, trainer)
         if backbone.sync_bn and trainer.device.type == "cuda" and is_distributed():
             backbone.use_sync_batch_norm()
 
 
-def backbones(network: nn.Module) -> list[TimmBackbone]:
-    """Return the backbones of a network."""
-    return [module for module in network.modules() if isinstance(module, TimmBackbone)]
+def of_class(network: nn.Module, cls: type[M]) -> list[M]:
+    """Return the modules of a class in a network."""
+    return [module for module in network.modules() if isinstance(module, cls)]
 
 
 def start(module: Pretrained, network: nn.Module, trainer: Any) -> None:
     """Load the weights that a module asks for, unless a checkpoint has given them, and say where they are from."""
     from ultralytics.utils import LOGGER, RANK
 
-    # Kept in the network's YAML too, from which Ultralytics builds the network anew when a checkpoint is trained on.
-    record = network.yaml.setdefault("weights_from", {})
-    known = record.get(module.i)
-    if not module.loaded and trainer.args.pretrained is False:
+    if module.weights_from:
+        if module.given_by and not trainer.resume:
+            module.weights_from = f"{module.given_by}, which started from {module.weights_from}"
+        report = Report(module.weights_from)
+    elif trainer.args.pretrained is False:
         report = Report("random weights (pretrained=False)")
-    elif not module.loaded:
+    else:
         report, state = on_first_rank(lambda: load(module, network), trainer.device)
         module.load_state_dict(state)
-    elif trainer.resume and known:
-        report = Report(known)
-    else:
-        given = trainer.args.pretrained if isinstance(trainer.args.pretrained, (str, Path)) else trainer.args.model
-        report = Report(f"{given}, which started from {known}" if known else str(given))
-    module.loaded.fill_(True)
-    module.weights_from = record[module.i] = report.source
+    module.weights_from, module.given_by = report.source, ""
     if RANK in (-1, 0):
         log = LOGGER.info if report.is_complete else LOGGER.warning
-        log(f"effyolo_ultra: the {module.title} (layer {module.i}) starts from {report}")
+        where = f"the {module.title} (layer {getattr(module, 'i', '?')})"
+        log(f"effyolo_ultra: {where} starts from {report}")
+        if report.source.startswith("random weights") and getattr(module, "is_fixed", False):
+            LOGGER.warning(
+                f"effyolo_ultra: {where} has frozen stages or statistics of random weights: they stay random"
+            )
 
 
 def load(module: Pretrained, network: nn.Module) -> tuple[Report, dict[str, torch.Tensor]]:
     """Load the weights that a module asks for and return its state; an error says which row asks for them."""
-    file = str(network.yaml.get("yaml_file", ""))
+    file = str(getattr(network, "yaml", {}).get("yaml_file", ""))
     try:
         return module.load_pretrained(str(Path(file).parent)), module.state_dict()
     except WeightsError as error:
-        where = f"{file or 'model dictionary'}, row {module.i} ({module.title})"
+        where = f"{file or 'model dictionary'}, row {getattr(module, 'i', '?')} ({module.title})"
         raise type(error)(f"{where}: {error}") from error
+
+
+def load_network(network: nn.Module, weights: Any, load: Callable[[], None]) -> None:
+    """Load a checkpoint into a network, and its backbone and necks by what they are instead of by chance.
+
+    Ultralytics takes whatever has the same name and shape, which part of another backbone has.
+
+    Args:
+        network: The network.
+        weights: The network of the checkpoint, or a checkpoint with it.
+        load: Ultralytics' own loading.
+    """
+    from ultralytics.utils import LOGGER
+
+    source = weights["model"] if isinstance(weights, dict) else weights
+    ours = of_class(network, Pretrained)
+    before = [copy.deepcopy(module.state_dict()) for module in ours]
+    load()
+    for module, state in zip(ours, before):
+        module.load_state_dict(state)
+    for cls in (TimmBackbone, BiFPN):
+        for module, other in zip(of_class(network, cls), of_class(source, cls)):
+            try:
+                put(module, of_module(other), "")
+            except WeightsError as error:
+                LOGGER.warning(
+                    f"effyolo_ultra: the {module.title} does not take the weights of the checkpoint: {error}"
+                )
+                continue
+            module.weights_from = other.weights_from
+            module.given_by = str(getattr(source, "pt_path", None) or other.given_by)
 
 
 def on_first_rank(function: Callable[[], Any], device: torch.device) -> Any:
@@ -103,7 +138,7 @@ def freeze(backbone: TimmBackbone, trainer: Any) -> None:
 
 def apply_lr_mult(optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
     """Move the parameters of each backbone with an `lr_mult` into parameter groups with its learning rate."""
-    for backbone in backbones(network):
+    for backbone in of_class(network, TimmBackbone):
         if backbone.lr_mult == 1:
             continue
         parameters = {id(parameter) for parameter in backbone.parameters()}

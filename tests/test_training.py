@@ -12,6 +12,7 @@ import torch
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 
+from effyolo_ultra.nn import TimmBackbone
 from effyolo_ultra.shapes import CLASSES, make_shapes
 from effyolo_ultra.zoo import model_path
 
@@ -38,10 +39,10 @@ def folder(tmp_path_factory):
 def network(folder):
     """Write a model YAML with options of the backbone."""
 
-    def write(name="model.yaml", **options):
+    def write(name="model.yaml", variant="b0", **options):
         text = {
             "nc": 8,
-            "backbone": [[-1, 1, "EfficientNetBackbone", ["b0", {"levels": [3, 4], **options}]]],
+            "backbone": [[-1, 1, "EfficientNetBackbone", [variant, {"levels": [3, 4], **options}]]],
             "head": [
                 [0, 1, "BiFPN", [16]],
                 *([1, 1, "PyramidLevel", [level]] for level in (3, 4)),
@@ -178,10 +179,51 @@ def test_missing_file_stops_the_training(folder, network):
         train(folder, network(pretrained="gone.pth"))
 
 
-def test_weights_of_another_network_leave_the_backbone_to_its_own(folder, network):
-    YOLO("yolov5n.yaml").save(folder / "stock.pt")
-    _, log = train(folder, network(pretrained="b0.pth"), pretrained=str(folder / "stock.pt"))
-    assert f"starts from {folder / 'b0.pth'}" in log
+@pytest.mark.parametrize("other", ["yolov5n.yaml", "b1", "b0"])
+def test_weights_of_another_network(folder, network, other):
+    """They leave the backbone to its own, as do those of another backbone, which has tensors of the same names."""
+    model = YOLO(other if other.endswith("yaml") else network("other.yaml", variant=other))
+    for module in model.model.modules():
+        if isinstance(module, TimmBackbone):
+            module.weights_from = "somewhere"
+    model.save(folder / f"{other}.pt")
+    given = model.model.state_dict()
+    trainer, log = train(folder, network(pretrained="b0.pth"), pretrained=str(folder / f"{other}.pt"))
+    own = torch.load(folder / "b0.pth", weights_only=True)
+    for key, value in backbone_state(trainer.started_from).items():
+        expected = given[f"model.0.body.{key}"].half().to(value.dtype) if other == "b0" else own[key]
+        assert torch.equal(value, expected), key
+    source = f"{folder / 'b0.pt'}, which started from somewhere\n" if other == "b0" else f"{folder / 'b0.pth'}: "
+    assert f"the backbone (layer 0) starts from {source}" in log
+    assert ("does not fit tf_efficientnet_b0: it holds a tf_efficientnet_b1" in log) == (other == "b1")
+
+
+def test_several_data_sets(folder, network):
+    """Ultralytics saves the network from the YAML, and starts each training from that file."""
+    model = YOLO(network(pretrained=str(folder / "b0.pth")))
+    data = [str(folder / "small.yaml"), str(folder / "grey.yaml")]
+    settings = {"epochs": 1, "imgsz": 64, "batch": 4, "plots": False, "device": "cpu", "project": str(folder / "runs")}
+    model.train(data=data, trainer=Watched, **settings)
+    checkpoints = [
+        torch.load(path, weights_only=False) for path in (folder / "runs").glob("multitrain*/*/weights/best.pt")
+    ]
+    assert [c["model"].model[0].weights_from for c in checkpoints] == [str(folder / "b0.pth")] * 2
+
+
+def test_random_weights_that_are_frozen_are_said(folder, network):
+    _, log = train(folder, network(frozen_stages=1), pretrained=False)
+    assert "has frozen stages or statistics of random weights" in log
+
+
+def test_colour_checkpoint_on_grey_pictures(folder, network):
+    colour, _ = train(folder, network(pretrained="b0.pth"))
+    checkpoint = torch.load(colour.best, weights_only=False)["model"].float().state_dict()
+    trainer, log = train(folder, str(colour.best), data="grey.yaml")
+    state = backbone_state(trainer.started_from)
+    stem = "conv_stem.weight"
+    torch.testing.assert_close(state.pop(stem), checkpoint[f"model.0.body.{stem}"].sum(1, keepdim=True))
+    assert all(torch.equal(value, checkpoint[f"model.0.body.{key}"]) for key, value in state.items())
+    assert f"starts from {colour.best}, which started from {folder / 'b0.pth'}\n" in log
 
 
 def test_grey_pictures(folder, network):
@@ -195,7 +237,7 @@ def test_frozen_stages_stay_frozen(folder, network):
     trainer, log = train(folder, network(pretrained="b0.pth", frozen_stages=2), freeze=[1])
     frozen = ("model.0.body.conv_stem.", "model.0.body.bn1.", "model.0.body.blocks.0.", "model.0.body.blocks.1.")
     for key, value in trainer.model.state_dict().items():
-        if key.startswith((*frozen, "model.1.")) and "body" in key:
+        if key.startswith((*frozen, "model.1.")) and "num_batches" not in key:
             assert torch.equal(value, trainer.started_from[key]), key
     moved = {
         key for key, value in trainer.model.named_parameters() if not torch.equal(value, trainer.started_from[key])
@@ -208,7 +250,7 @@ def test_frozen_stages_stay_frozen(folder, network):
 def test_norm_eval_holds_in_a_training(folder, network):
     trainer, _ = train(folder, network(pretrained="b0.pth", norm_eval=True))
     for key, value in trainer.model.named_buffers():
-        if key.startswith("model.0."):
+        if key.startswith("model.0.body."):
             assert torch.equal(value, trainer.started_from[key]), key
     weight = "model.0.body.blocks.2.0.bn1.weight"
     assert not torch.equal(trainer.model.state_dict()[weight], trainer.started_from[weight])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import copyreg
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 from effyolo_ultra.errors import nearest
 from effyolo_ultra.nn._checks import check_bool, check_int, check_levels, check_number
@@ -80,9 +83,11 @@ class TimmBackbone(Pretrained):
         self.body = build_body(self.model_name, self.levels, self.in_channels, self.drop_path_rate)
         self.out_channels = tuple(self.body.feature_info.channels())
         mean, std = normalization(self.body.pretrained_cfg, in_channels)
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
+        # Constants of the model: not in the state dict, so that weights of another one do not bring theirs along.
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
         self._apply_options()
+        self.built = shapes(self)
 
     @staticmethod
     def timm_name(model: str) -> str:
@@ -126,6 +131,11 @@ class TimmBackbone(Pretrained):
         """The timm model."""
         return self.model_name
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether parts of it do not learn."""
+        return bool(self.frozen) or self.norm_eval
+
     def use_sync_batch_norm(self) -> None:
         """Share batch statistics between processes, in place; activations that timm fuses into a norm are kept."""
         from timm.layers import convert_sync_batchnorm
@@ -159,26 +169,36 @@ class TimmBackbone(Pretrained):
 
     # A pickle holds the arguments and the weights, not timm's own classes, which change from one timm to the next.
     def __reduce__(self):
+        if shapes(self) != self.built:  # pruned, or with parts of other makers: only a plain pickle brings that back
+            return copyreg.__newobj__, (type(self),), self.__dict__
         options = [p.name for p in inspect.signature(TimmBackbone).parameters.values() if p.kind is p.KEYWORD_ONLY]
         arguments = {"model": self.model_name, **{name: getattr(self, name) for name in ("in_channels", *options)}}
-        own = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k not in arguments}
+        own = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k not in {*arguments, "built"}}
         state = {
             "attributes": own,
             "weights": self.state_dict(),
+            "dtype": self.mean.dtype,
             "fixed": [name for name, parameter in self.named_parameters() if not parameter.requires_grad],
             "eval": [name for name, module in self.named_modules() if not module.training],
         }
         return rebuild, (type(self), arguments), state
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.to(state["weights"]["mean"].dtype)  # for the buffers that are not in the state dict
+        if "weights" not in state:  # of a copy, or a plain pickle
+            return super().__setstate__(state)
+        self.to(state["dtype"])  # for the buffers that are not in the state dict
         self.load_state_dict(state["weights"], assign=True)
-        self.loaded.fill_(True)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in state["fixed"])
         for name, module in self.named_modules():
             module.training = name not in state["eval"]
         self.__dict__.update(state["attributes"])
+
+    def __deepcopy__(self, memo: dict) -> TimmBackbone:
+        clone = self.__class__.__new__(self.__class__)
+        memo[id(self)] = clone
+        clone.__setstate__(copy.deepcopy(self.__dict__, memo))
+        return clone
 
 
 class EfficientNetBackbone(TimmBackbone):
@@ -216,3 +236,8 @@ def rebuild(cls: type[TimmBackbone], arguments: Mapping[str, Any]) -> TimmBackbo
     """Build a pickled backbone again, without touching the random state of the process that loads it."""
     with torch.random.fork_rng(devices=[]):
         return cls(**arguments)
+
+
+def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor in a module's state."""
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}

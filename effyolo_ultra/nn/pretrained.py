@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 if TYPE_CHECKING:
@@ -22,18 +19,14 @@ class Pretrained(nn.Module):
     Attributes:
         pretrained: The weights to start from, as the row asks for them.
         title: What the log calls the module.
-        weights_from: Where its weights are from.
-        loaded: Whether it has the weights that it asks for, or those of a checkpoint; a buffer (), torch.bool.
+        weights_from: Where its weights are from, "" as long as they are those that it was built with.
+        given_by: The checkpoint that has given them, until a training begins with them.
     """
 
     pretrained: bool | str = False
     title = "module"
-    weights_from = "random weights"
-
-    def __init__(self):
-        super().__init__()
-        # In the state dict: Ultralytics loads checkpoints, and networks just built, into a network from its YAML.
-        self.register_buffer("loaded", torch.tensor(False))
+    weights_from = ""
+    given_by = ""
 
     @property
     def wanted_weights(self) -> str:
@@ -52,24 +45,8 @@ class Pretrained(nn.Module):
         Raises:
             WeightsError: If they do not exist, do not fit or, unless `pretrained` is 'auto', cannot be fetched.
         """
-        from effyolo_ultra.weights.load import load_pretrained
+        from effyolo_ultra.weights.load import load_asked
 
-        return load_pretrained(self, folder)
-
-    # Of a network of another size, Ultralytics loads only what fits, and the flag would be among it.
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        before = self.loaded.clone()
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        if not all(f"{prefix}{name}" in state_dict for name in self.state_dict()):
-            self.loaded.copy_(before)
-
-    # A pickle is a checkpoint, a copy is not.
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.loaded.fill_(True)
-
-    def __deepcopy__(self, memo: dict) -> Pretrained:
-        clone = self.__class__.__new__(self.__class__)
-        memo[id(self)] = clone
-        nn.Module.__setstate__(clone, copy.deepcopy(self.__dict__, memo))
-        return clone
+        report = load_asked(self, folder)
+        self.weights_from = report.source
+        return report

@@ -90,6 +90,14 @@ def normalization(pretrained_cfg: Mapping[str, Any], channels: int) -> tuple[tor
     return mean.clone(), std.clone()
 
 
+def normalization_of(model_name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation that timm states for a model's weights, for RGB in 0..1."""
+    import timm
+
+    cfg = timm.get_pretrained_cfg(model_name)
+    return tuple(cfg.mean), tuple(cfg.std)
+
+
 class BackboneBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm with the eps and momentum of its model; those of plain `nn.BatchNorm2d` Ultralytics sets to its own."""
 

@@ -8,7 +8,7 @@ level as the cell gets it), `td` (its top-down node), `up` (the next coarser lev
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
@@ -34,19 +34,21 @@ class Form(NamedTuple):
 def tensors_by_role(bifpn: BiFPN) -> dict[str, Tensor]:
     """Return the state of a BiFPN by what its tensors do."""
     state = bifpn.state_dict()
-    return {role: state[name] for name, role in roles(bifpn).items()}
+    return {role: state[name] for name, role in roles_of(bifpn).items()}
 
 
-def roles(bifpn: BiFPN) -> dict[str, str]:
+def roles_of(bifpn: BiFPN) -> dict[str, str]:
     """Return what each tensor in the state of a BiFPN does, {its name in the state: its name by role}."""
-    nodes = node_roles(bifpn.levels)
-    first_extra = bifpn.levels[len(bifpn.levels) - len(bifpn.extra_levels) :]
+    return roles(bifpn.state_dict(), bifpn.levels, len(bifpn.extra_levels))
+
+
+def roles(names_in_state: Iterable[str], levels: Sequence[int], extra: int) -> dict[str, str]:
+    """Return the same for a BiFPN with these levels, of which the last `extra` are not in its input."""
+    nodes = node_roles(levels)
     names = {}
-    for name in bifpn.state_dict():
-        if name == "loaded":
-            continue
+    for name in names_in_state:
         if match := re.fullmatch(r"extra_levels\.(\d+)\.0\.(.+)", name):
-            names[name] = f"P{first_extra[int(match[1])]}.{match[2]}"
+            names[name] = f"P{levels[int(match[1]) - extra]}.{match[2]}"
             continue
         _, cell, _, node, part, rest = name.split(".", 5)
         title, edges = nodes[int(node)]
@@ -91,7 +93,7 @@ def fit(bifpn: BiFPN, given: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], l
     Raises:
         WeightsError: If they are of a BiFPN with other channels, another convolution or another backbone.
     """
-    state, names = bifpn.state_dict(), roles(bifpn)
+    state, names = bifpn.state_dict(), roles_of(bifpn)
     ours, theirs = form(tensors_by_role(bifpn)), form(given)
     if (ours.channels, ours.conv) != (theirs.channels, theirs.conv):
         raise WeightsError(f"the file holds {theirs}; take a file of the row's size, or give the row the file's")

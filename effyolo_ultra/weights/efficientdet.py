@@ -14,7 +14,7 @@ from torch import Tensor
 from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.nn.bifpn_cell import bifpn_nodes
-from effyolo_ultra.weights.bifpn import roles
+from effyolo_ultra.weights.bifpn import roles_of
 
 FIRST_LEVEL = 3  # of every model that effdet has; a checkpoint does not say it
 
@@ -42,7 +42,7 @@ def to_bifpn(fpn: Mapping[str, Tensor]) -> dict[str, Tensor]:
         renamed, model = rename(fpn)
     except (LookupError, ValueError) as error:
         raise WeightsError(f"its neck is no BiFPN of efficientdet-pytorch ({error!r})") from None
-    names = roles(model)
+    names = roles_of(model)
     strange = [name for name in renamed if name not in names or renamed[name].shape != model.state_dict()[name].shape]
     missing = [name for name in names if name not in renamed and not name.endswith("num_batches_tracked")]
     if strange or missing:

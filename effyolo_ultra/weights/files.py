@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import nn
 
 from effyolo_ultra.errors import WeightsError
-from effyolo_ultra.weights import efficientdet, openmmlab
-from effyolo_ultra.weights.bifpn import tensors_by_role
+from effyolo_ultra.nn.backbone import TimmBackbone
+from effyolo_ultra.nn.bifpn import BiFPN
+from effyolo_ultra.weights import efficientdet, inert, openmmlab
+from effyolo_ultra.weights.bifpn import roles, tensors_by_role
 
-# Since torch 2.6, a file can be asked which classes it names before any of it is unpickled.
-NETWORKS_ARE_READABLE = hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
 READABLE = "timm's layout, OpenMMLab's, efficientdet-pytorch's, or a checkpoint of a network with modules of ours"
+# Where training scripts keep the weights, the averaged ones first.
+KEYS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 
 
 class Weights(NamedTuple):
@@ -45,86 +44,72 @@ def read(path: Path) -> Weights:
     Raises:
         WeightsError: If the file cannot be read safely, or holds no weights of them.
     """
-    content = read_ultralytics(path) if path.suffix == ".pt" else None
-    if content is None:
-        content = read_tensors(path)
-    if isinstance(content, Weights):
-        return content
-    if not content:
+    content = read_file(path)
+    if isinstance(content, Mapping):
+        for key in ("ema", "model"):  # as Ultralytics saves a network
+            if isinstance(content.get(key), inert.Inert):
+                return of_network(content[key], path)
+    tensors = named_tensors(content)
+    if not tensors:
         raise WeightsError(f"{path} holds no tensors by name; expected {READABLE}")
-    if openmmlab.is_openmmlab(content):
-        return Weights("OpenMMLab", content)
-    content = efficientdet.without_bench(content)
-    if any(name.startswith("backbone.") for name in content):
-        backbone, neck = (efficientdet.part(content, prefix) for prefix in ("backbone.", "fpn."))
+    if openmmlab.is_openmmlab(tensors):
+        return Weights("OpenMMLab", tensors)
+    tensors = efficientdet.without_bench(tensors)
+    if any(name.startswith("backbone.") for name in tensors):
+        backbone, neck = (efficientdet.part(tensors, prefix) for prefix in ("backbone.", "fpn."))
         return Weights("EfficientDet", backbone, neck=neck)
-    return Weights("timm", content)
+    return Weights("timm", tensors)
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file by name, those of its moving average where it has one."""
-    from timm.models import load_state_dict
+def read_file(path: Path) -> Any:
+    """Return what a file holds."""
+    from safetensors.torch import load_file
 
     try:
-        found = load_state_dict(str(path), weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError) as error:
-        raise WeightsError(
-            f"{path} is not read: it is damaged, or holds more than tensors, which could run code. Where you trust it,"
-            " save its tensors alone: torch.save({'state_dict': torch.load(path, weights_only=False)['state_dict']},"
-            " new_path)."
-            + (" A network of Ultralytics is read with torch 2.6 or later." if not NETWORKS_ARE_READABLE else "")
-            + f" ({str(error).splitlines()[0]})"
-        ) from error
+        return load_file(path) if path.suffix == ".safetensors" else inert.load(path)
+    except pickle.UnpicklingError as error:
+        newer = "" if inert.IS_COMPLETE else "; torch 2.6 or later reads files that hold more than tensors"
+        raise WeightsError(f"{path} is no file with weights, or damaged{newer} ({error})".splitlines()[0]) from error
     except Exception as error:  # each format has its own errors for a damaged file
         raise WeightsError(f"{path} is no file with weights, or damaged: {error}") from error
-    if not isinstance(found, Mapping):
+
+
+def named_tensors(content: Any) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file by name, those of its moving average where it has one."""
+    from timm.models import clean_state_dict
+
+    if not isinstance(content, Mapping):
         return {}
-    return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    content = next((content[key] for key in KEYS if isinstance(content.get(key), Mapping)), content)
+    named = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    return clean_state_dict(named)
 
 
-def read_ultralytics(path: Path) -> Weights | None:
-    """Return the first backbone and BiFPN of a network that Ultralytics saved, None if the file holds no network."""
-    from effyolo_ultra.nn import BiFPN, TimmBackbone
-
-    if not NETWORKS_ARE_READABLE:
-        return None
-    try:
-        with torch.serialization.safe_globals(network_globals(path)):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        return None  # read_tensors says what is wrong with it
-    except Exception as error:  # zip, pickle and torch have their own errors for a damaged file
-        raise WeightsError(f"{path} is no checkpoint, or damaged: {error}") from error
-    network = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
-    if not isinstance(network, nn.Module):
-        return None
-    network = network.float()
-    backbone, neck = (next((m for m in network.modules() if isinstance(m, cls)), None) for cls in (TimmBackbone, BiFPN))
+def of_network(network: inert.Inert, path: Path) -> Weights:
+    """Return the first backbone and BiFPN of a network that Ultralytics saved."""
+    backbone = neck = None
+    for module in inert.modules(network):
+        if module.name == "effyolo_ultra.nn.backbone.rebuild":
+            backbone = backbone or module
+        elif module.name == "effyolo_ultra.nn.bifpn.BiFPN":
+            neck = neck or module
     if backbone is None and neck is None:
-        raise WeightsError(f"{path} is a {type(network).__name__} without a backbone or a BiFPN of this package")
-    return Weights(
-        "Ultralytics",
-        backbone.body.state_dict() if backbone else {},
-        backbone.model_name if backbone else "",
-        tensors_by_role(neck) if neck else {},
-    )
+        kind = network.name.rpartition(".")[2]
+        raise WeightsError(f"{path} is a {kind} without a backbone or a BiFPN of this package")
+    tensors, model_name, by_roles = {}, "", {}
+    if backbone:
+        model_name = backbone.args[1]["model"]
+        given = backbone.state["weights"].items()
+        tensors = {name[len("body.") :]: tensor.float() for name, tensor in given if name.startswith("body.")}
+    if neck:
+        given = inert.state_dict(neck)
+        extra = len(neck.state["_modules"]["extra_levels"].state["_modules"])
+        by_roles = {role: given[name].float() for name, role in roles(given, neck.state["levels"], extra).items()}
+    return Weights("Ultralytics", tensors, model_name, by_roles)
 
 
-def network_globals(path: Path) -> list[Any]:
-    """Return the classes that a checkpoint of Ultralytics names and that are nothing but layers or plain numbers."""
-    found = []
-    for name in torch.serialization.get_unsafe_globals_in_checkpoint(path):
-        module, _, attribute = name.rpartition(".")
-        if module.startswith(("torch.nn.modules.", "ultralytics.nn.")):
-            cls = getattr(importlib.import_module(module), attribute, None)
-            if isinstance(cls, type) and issubclass(cls, nn.Module):
-                found.append(cls)
-        elif name == "ultralytics.utils.IterableSimpleNamespace":
-            found.append(importlib.import_module(module).IterableSimpleNamespace)
-        elif module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray") and attribute in (
-            "dtype",
-            "scalar",
-        ):
-            scalar = np.float64(0).__reduce__()[0]
-            found += [np.dtype, type(np.dtype(np.float64)), (scalar, name) if attribute == "scalar" else np.dtype]
-    return found
+def of_module(module: TimmBackbone | BiFPN) -> Weights:
+    """Return the weights of a backbone or a BiFPN in memory."""
+    if isinstance(module, BiFPN):
+        return Weights("Ultralytics", {}, neck=tensors_by_role(module))
+    return Weights("Ultralytics", module.body.state_dict(), module.model_name)

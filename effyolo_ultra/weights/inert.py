@@ -31,6 +31,7 @@ class Inert:
     state: Any = None
 
     def __new__(cls, *args: Any) -> Inert:
+        """Keep the arguments."""
         made = super().__new__(cls)
         made.args = args
         return made
@@ -39,6 +40,7 @@ class Inert:
         pass
 
     def __setstate__(self, state: Any) -> None:
+        """Keep the state."""
         self.state = state
 
 

@@ -13,7 +13,7 @@ import torch
 
 from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.nn.bifpn import BiFPN
-from effyolo_ultra.nn.timm_body import build_body
+from effyolo_ultra.nn.timm_body import build_body, normalization_of
 from effyolo_ultra.weights import bifpn, efficientdet, openmmlab
 from effyolo_ultra.weights.files import Weights, read
 from effyolo_ultra.weights.hub import fetch
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from effyolo_ultra.nn.pretrained import Pretrained
 
 MARK = 2**20  # above any number that an untrained model holds, and exact in float32 with a tensor's index added
+
+
+class Misfit(WeightsError):
+    """Weights that are not of the module; what they are of goes before the message."""
 
 
 class Report(NamedTuple):
@@ -42,7 +46,7 @@ class Report(NamedTuple):
         return f"{self.source}: {self.details}" if self.details else self.source
 
 
-def load_pretrained(module: Pretrained, folder: str = "") -> Report:
+def load_asked(module: Pretrained, folder: str) -> Report:
     """Load the weights that a module asks for by its option `pretrained`.
 
     Args:
@@ -52,14 +56,6 @@ def load_pretrained(module: Pretrained, folder: str = "") -> Report:
     Raises:
         WeightsError: If they do not exist, do not fit or, unless `pretrained` is 'auto', cannot be fetched.
     """
-    report = load_asked(module, folder)
-    module.weights_from = report.source
-    module.loaded.fill_(True)
-    return report
-
-
-def load_asked(module: Pretrained, folder: str) -> Report:
-    """Load what `pretrained` names."""
     if module.pretrained is False:
         return Report("random weights (pretrained: false)")
     if isinstance(module.pretrained, str) and module.pretrained != "auto":
@@ -70,7 +66,7 @@ def load_asked(module: Pretrained, folder: str) -> Report:
     except WeightsError as error:
         if module.pretrained is True:
             raise
-        return Report("random weights", f"there are no pretrained ones. {error}", is_complete=False)
+        return Report("random weights", f"pretrained ones cannot be had. {error}", is_complete=False)
     return load_file(module, path, module.model_name)
 
 
@@ -87,14 +83,21 @@ def find(path: str, folder: str) -> Path:
 
 def load_file(module: Pretrained, path: Path, source: str) -> Report:
     """Load a file of weights into a backbone or a BiFPN."""
-    weights = read(path)
+    try:
+        return put(module, read(path), source)
+    except Misfit as error:
+        raise WeightsError(f"{path} {error}") from None
+
+
+def put(module: Pretrained, weights: Weights, source: str) -> Report:
+    """Put weights into a module."""
     try:
         state, missing, unused = fit_bifpn(module, weights) if isinstance(module, BiFPN) else fit(module, weights)
     except WeightsError as error:
-        raise WeightsError(f"{path} ({weights.layout} layout) does not fit {module.wanted_weights}: {error}") from None
+        raise Misfit(f"({weights.layout} layout) does not fit {module.wanted_weights}: {error}") from None
     nan = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if nan:
-        raise WeightsError(f"{path} holds numbers that are not finite, first in {nan[0]}: it is damaged")
+        raise Misfit(f"holds numbers that are not finite, first in {nan[0]}: it is damaged")
     part = module if isinstance(module, BiFPN) else module.body
     part.load_state_dict({**part.state_dict(), **state})
     details = f"{len(state) - len(missing)} of {len(state)} tensors loaded ({weights.layout} layout)"
@@ -119,16 +122,32 @@ def fit(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tenso
 
 def by_name(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
     """Return the state of a backbone with tensors of its own names, what is missing in them, and what is not used."""
-    if weights.model_name.split(".")[0] != backbone.model_name.split(".")[0]:
+    arch = backbone.model_name.partition(".")[0]
+    if weights.model_name.partition(".")[0] != arch:
         raise WeightsError(f"it holds a {weights.model_name}")
-    state = backbone.body.state_dict()
-    wrong = [name for name in state if name in weights.tensors and weights.tensors[name].shape != state[name].shape]
+    if normalization_of(weights.model_name) != normalization_of(backbone.model_name):
+        raise WeightsError(f"it holds a {weights.model_name}, which normalises the image by other constants")
+    state, tensors = backbone.body.state_dict(), dict(weights.tensors)
+    stem = next(iter(state))
+    if stem in tensors and tensors[stem].ndim == 4 and tensors[stem].shape[1] != backbone.in_channels:
+        tensors[stem] = for_channels(tensors[stem], backbone.in_channels)
+    wrong = [name for name in state if name in tensors and tensors[name].shape != state[name].shape]
     if wrong:
-        given, wanted = (list(tensors[wrong[0]].shape) for tensors in (weights.tensors, state))
-        raise WeightsError(f"{wrong[0]} is {given}, not {wanted}")
-    missing = [name for name in state if name not in weights.tensors]
-    unused = [name for name in weights.tensors if name not in state]
-    return {name: weights.tensors.get(name, tensor) for name, tensor in state.items()}, missing, unused
+        raise WeightsError(f"{wrong[0]} is {list(tensors[wrong[0]].shape)}, not {list(state[wrong[0]].shape)}")
+    missing = [name for name in state if name not in tensors]
+    if 10 * len(missing) > len(state):
+        raise WeightsError(f"{len(missing)} of {len(state)} tensors are missing: {shortened(missing)}")
+    unused = [name for name in tensors if name not in state]
+    return {name: tensors.get(name, tensor) for name, tensor in state.items()}, missing, unused
+
+
+def for_channels(stem: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return the weight of a first convolution (C', C, k, k) for another number of channels of the image."""
+    from timm.models import adapt_input_conv
+
+    if stem.shape[1] != 3:
+        raise WeightsError(f"it is for images of {stem.shape[1]} channels, not of {channels}")
+    return adapt_input_conv(channels, stem)
 
 
 def through_timm(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:

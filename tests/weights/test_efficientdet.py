@@ -15,7 +15,7 @@ from effyolo_ultra.nn import BiFPN
 from effyolo_ultra.training import prepare_network
 from effyolo_ultra.weights.bifpn import tensors_by_role
 from effyolo_ultra.weights.efficientdet import to_bifpn
-from effyolo_ultra.weights.files import NETWORKS_ARE_READABLE
+from effyolo_ultra.weights.inert import IS_COMPLETE
 
 CHANNELS = {3: 40, 4: 112, 5: 320}  # of B0
 SAVED = {
@@ -56,7 +56,7 @@ def test_a_line_in_the_file_gives_the_features_of_an_efficientdet(tmp_path, scal
     text = zoo.model_path("yolov5-effdet-p7.yaml").read_text(encoding="utf-8")
     (tmp_path / "yolov5-effdet-p7.yaml").write_text(f"{text}pretrained: det.pth\n", encoding="utf-8")
     network = DetectionModel(str(tmp_path / f"yolov5{scale}-effdet-p7.yaml"), verbose=False)
-    assert all(network.model[i].weights_from == "random weights" for i in (0, 1))
+    assert all(network.model[i].weights_from == "" for i in (0, 1))
     start(network)
     assert all(network.model[i].weights_from == str(tmp_path / "det.pth") for i in (0, 1))
     assert_same_features(network, reference)
@@ -171,7 +171,7 @@ def test_other_options(d0, options, missing, unused):
         assert name not in given or torch.equal(tensor, given[name])
 
 
-@pytest.mark.skipif(not NETWORKS_ARE_READABLE, reason="torch before 2.6")
+@pytest.mark.skipif(not IS_COMPLETE, reason="torch before 2.6")
 def test_neck_of_a_network_of_ours(tmp_path, d0):
     rows = [[-1, 1, "Conv", [16, 3, 4]], [-1, 1, "Conv", [40, 3, 2]], [-1, 1, "Conv", [112, 3, 2]]]
     head = [[[1, 2], 2, "BiFPN", [32]], [3, 1, "PyramidLevel", [3]], [[4], 1, "Detect", ["nc"]]]

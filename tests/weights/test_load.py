@@ -7,7 +7,7 @@ import torch
 
 from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.nn import EfficientNetBackbone, TimmBackbone
-from effyolo_ultra.weights.files import NETWORKS_ARE_READABLE
+from effyolo_ultra.weights.inert import IS_COMPLETE
 
 
 def timm_weights(name, seed=0, **arguments):
@@ -33,12 +33,12 @@ def test_timm_layout(tmp_path, suffix):
     save = safetensors.torch.save_file if suffix == ".safetensors" else torch.save
     save(model.state_dict(), str(path))
     backbone = EfficientNetBackbone("b0", pretrained=str(path)).eval()
-    assert not backbone.loaded and backbone.weights_from == "random weights"
+    assert backbone.weights_from == ""
     report = backbone.load_pretrained()
     total = len(backbone.body.state_dict())
     assert f"{total} of {total} tensors loaded (timm layout)" in report.details and "missing" not in report.details
     assert "not used: " in report.details and "8 in all" in report.details and report.is_complete
-    assert backbone.weights_from == str(path) and backbone.loaded
+    assert backbone.weights_from == str(path)
     for key, value in backbone.body.state_dict().items():
         assert torch.equal(value, model.state_dict()[key]), key
 
@@ -97,7 +97,7 @@ def checkpoint(tmp_path):
     return save
 
 
-@pytest.mark.skipif(not NETWORKS_ARE_READABLE, reason="torch before 2.6")
+@pytest.mark.skipif(not IS_COMPLETE, reason="torch before 2.6")
 @pytest.mark.parametrize("row", [("EfficientNetBackbone", ["b0"]), ("TimmBackbone", ["resnet18"])])
 def test_checkpoint_of_ultralytics(checkpoint, row):
     network, path = checkpoint(row)
@@ -109,10 +109,27 @@ def test_checkpoint_of_ultralytics(checkpoint, row):
 
 
 class Trap:
-    """Runs code when it is unpickled."""
+    """Says when it is unpickled that something was called which the file names."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
 
     def __reduce__(self):
-        return print, ("code of the file has run",)
+        return self.call
+
+
+def traps(path):
+    """Every object of the file would run code: a function, a layer that evaluates text, one that reads other files."""
+    from ultralytics.nn.autobackend import AutoBackend
+    from ultralytics.nn.tasks import DetectionModel
+
+    evaluated = {"activation": f"print({CALLED!r})", "nc": 1, "backbone": [[-1, 1, "Conv", [8]]], "head": []}
+    torch.save(Trap(print, CALLED), path.with_name("second.pt"))
+    calls = Trap(print, CALLED), Trap(DetectionModel, evaluated), Trap(AutoBackend, str(path.with_name("second.pt")))
+    torch.save({"epoch": 1, "others": calls, "state_dict": {}}, path)
+
+
+CALLED = "code of the file has run"
 
 
 def damaged(path):
@@ -143,9 +160,9 @@ def stock_network(path):
         ),
         (lambda p: torch.save(timm_weights("convnext_atto").state_dict(), p), "w.pth", "are not of this model (stem.0"),
         (lambda p: torch.save({"state_dict": {}, "epoch": 3}, p), "w.pth", "holds no tensors by name"),
-        (lambda p: torch.save({"state_dict": {}, "x": Trap()}, p), "w.pth", "which could run code"),
-        (lambda p: torch.save({"model": Trap()}, p), "w.pt", "which could run code"),
-        (lambda p: p.write_text("<html>"), "w.pth", "is not read"),
+        (traps, "w.pth", "holds no tensors by name" if IS_COMPLETE else "reads files that hold more"),
+        (traps, "w.pt", "holds no tensors by name" if IS_COMPLETE else "reads files that hold more"),
+        (lambda p: p.write_text("<html>"), "w.pth", "no file with weights, or damaged"),
         (lambda p: p.write_text("<html>"), "w.safetensors", "no file with weights, or damaged"),
         (damaged, "w.pth", "damaged"),
         (damaged, "w.pt", "damaged"),
@@ -153,7 +170,7 @@ def stock_network(path):
         (
             stock_network,
             "w.pt",
-            "DetectionModel without a backbone or a BiFPN" if NETWORKS_ARE_READABLE else "read with torch 2.6",
+            "DetectionModel without a backbone or a BiFPN" if IS_COMPLETE else "reads files that hold more",
         ),
         (lambda p: None, "w.pth", "there is no file"),
     ],
@@ -167,14 +184,25 @@ def test_wrong_file(tmp_path, capfd, make, name, message):
         backbone.load_pretrained()
     assert message in str(error.value) and str(path) in str(error.value)
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
-    assert "code of the file" not in capfd.readouterr().out
+    assert CALLED not in capfd.readouterr().out
 
 
-@pytest.mark.skipif(not NETWORKS_ARE_READABLE, reason="torch before 2.6")
+@pytest.mark.skipif(not IS_COMPLETE, reason="torch before 2.6")
 def test_checkpoint_of_another_variant(checkpoint):
     _, path = checkpoint(("EfficientNetBackbone", ["b1"]))
     with pytest.raises(WeightsError, match="does not fit tf_efficientnet_b0: it holds a tf_efficientnet_b1"):
         EfficientNetBackbone("b0", pretrained=str(path)).load_pretrained()
+
+
+@pytest.mark.skipif(not IS_COMPLETE, reason="torch before 2.6")
+def test_training_checkpoint_with_objects_of_its_framework(tmp_path):
+    import argparse
+
+    import numpy as np
+
+    content = {"state_dict": timm_weights("tf_efficientnet_b0").state_dict(), "args": argparse.Namespace(lr=0.1)}
+    torch.save({**content, "metric": np.float64(0.5), "hook": Trap(print, CALLED)}, tmp_path / "last.pth.tar")
+    assert EfficientNetBackbone("b0", pretrained=str(tmp_path / "last.pth.tar")).load_pretrained().is_complete
 
 
 def test_none_are_wanted():
