@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import pytest
 import timm
 import torch
+import ultralytics.engine.trainer
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 
@@ -198,6 +199,7 @@ def test_weights_of_another_network(folder, network, other):
     assert ("does not fit tf_efficientnet_b0: it holds a tf_efficientnet_b1" in log) == (other == "b1")
 
 
+@pytest.mark.skipif(not hasattr(ultralytics.engine.trainer, "MultiTrainer"), reason="an Ultralytics without it")
 def test_several_data_sets(folder, network):
     """Ultralytics saves the network from the YAML, and starts each training from that file."""
     model = YOLO(network(pretrained=str(folder / "b0.pth")))
