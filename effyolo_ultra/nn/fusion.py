@@ -76,6 +76,8 @@ class BiFPN_Add(nn.Module):
         eps: Keeps the denominator of `fast` above zero.
     """
 
+    stride: int | None = None  # of the feature maps, where a model YAML tells
+
     def __init__(self, inputs: int, *, fusion: str = "fast", eps: float = 1e-4):
         super().__init__()
         self.weights = FusionWeights(inputs, fusion, eps)
@@ -105,7 +107,9 @@ class BiFPN_Add(nn.Module):
                     f"{row.module} adds feature maps of {channels} channels and changes no channels, but {name} is"
                     f" {given}: leave the channels out of the args; for other ones put a 1x1 Conv before or behind."
                 )
-        return Built(cls(len(features), **arguments), features[0], row.all_args)
+        module = cls(len(features), **arguments)
+        module.stride = features[0].stride
+        return Built(module, features[0], row.all_args)
 
 
 class BiFPN_Concat(nn.Module):
@@ -119,6 +123,8 @@ class BiFPN_Concat(nn.Module):
         fusion: 'fast', 'softmax', or 'sum' without weights.
         eps: Keeps the denominator of `fast` above zero.
     """
+
+    stride: int | None = None  # of the feature maps, where a model YAML tells
 
     def __init__(self, inputs: int, dim: int = 1, *, fusion: str = "fast", eps: float = 1e-4):
         super().__init__()
@@ -140,5 +146,6 @@ class BiFPN_Concat(nn.Module):
                 f" channels of its inputs add up. Write [{list(row.sources)}, 1, {row.module}, [1]]."
             )
         arguments = row.arguments(cls, "dim")
-        output = Feature(sum(f.channels for f in features), features[0].stride)
-        return Built(cls(len(features), **arguments), output, row.all_args)
+        module = cls(len(features), **arguments)
+        module.stride = features[0].stride
+        return Built(module, Feature(sum(f.channels for f in features), module.stride), row.all_args)
