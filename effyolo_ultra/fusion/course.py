@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effyolo_ultra.fusion.edges import FusionEdge, fusion_weights
+from effyolo_ultra.fusion.table import cell_name, layer_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's, told apart by colour-blind readers; the dashes tell them apart without colour.
 LINES = [("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#000000", (0, (5, 1, 1, 1)))]
+
+PANELS_IN_A_LINE = 8  # the nodes of a cell on P3 to P7
 
 
 def watch(trainer: Any) -> None:
@@ -30,10 +33,11 @@ def watch(trainer: Any) -> None:
     """
     from ultralytics.utils import RANK
 
-    if RANK not in (-1, 0) or write_row in trainer.callbacks["on_fit_epoch_end"]:
+    if RANK not in (-1, 0) or write_row in trainer.callbacks["on_train_epoch_end"]:
         return
     if any(edge.fusion != "sum" for edge in fusion_weights(trainer.model)):
-        trainer.add_callback("on_fit_epoch_end", write_row)
+        # Not on_fit_epoch_end, which runs once more after the last epoch, for the evaluation of best.pt.
+        trainer.add_callback("on_train_epoch_end", write_row)
         trainer.add_callback("on_train_end", draw)
 
 
@@ -93,8 +97,7 @@ def column_name(edge: FusionEdge) -> str:
     """Name an edge: 'layer1/cell0/P4_td<-P5_in', 'layer6<-layer5'."""
     source = edge.input.split(" (")[0].replace(" ", "")
     cells = f"/cell{'-'.join(map(str, sorted({edge.cells[0], edge.cells[-1]})))}/{edge.node}" if edge.cells else ""
-    place = edge.node.replace(" ", "") if edge.layer is None else f"layer{edge.layer}"
-    return f"{place}{cells}<-{source}"
+    return f"{layer_name(edge).replace(' ', '')}{cells}<-{source}"
 
 
 def read(path: Path) -> list[list[str]]:
@@ -115,8 +118,9 @@ def draw_course(edges: Sequence[FusionEdge], course: Sequence[Sequence[float]]) 
     from matplotlib.figure import Figure
 
     numbered = list(enumerate(edges, start=1))
-    nodes = [list(group) for _, group in groupby(numbered, key=lambda e: (e[1].layer, e[1].cells, e[1].node))]
-    lines = [list(group) for _, group in groupby(nodes, key=lambda node: (node[0][1].module, *place(node[0][1])))]
+    nodes = [list(group) for _, group in groupby(numbered, key=lambda e: (e[1].name, e[1].cells, e[1].node))]
+    cells = [list(group) for _, group in groupby(nodes, key=lambda node: node[0][1].cells and node[0][1][:4])]
+    lines = [cell[i : i + PANELS_IN_A_LINE] for cell in cells for i in range(0, len(cell), PANELS_IN_A_LINE)]
     columns = max(map(len, lines))
     figure = Figure(figsize=(max(2.1 * columns, 4.2), 1.75 * len(lines) + 0.6), layout="constrained")
     axes = figure.subplots(len(lines), columns, sharex=True, sharey=True, squeeze=False)
@@ -131,11 +135,6 @@ def draw_course(edges: Sequence[FusionEdge], course: Sequence[Sequence[float]]) 
     return figure
 
 
-def place(edge: FusionEdge) -> tuple[Any, ...]:
-    """Return what the panels of one line have in common."""
-    return (edge.layer, edge.cells) if edge.cells else ()
-
-
 def draw_node(axis: Axes, curves: Sequence[tuple[FusionEdge, Sequence[float]]], epochs: Sequence[float]) -> None:
     """Draw the weights of the inputs of one fusion."""
     from matplotlib.ticker import MaxNLocator
@@ -144,7 +143,7 @@ def draw_node(axis: Axes, curves: Sequence[tuple[FusionEdge, Sequence[float]]], 
         color, dashes = LINES[i % len(LINES)]
         axis.plot(epochs, weights, color=color, linestyle=dashes, linewidth=1.4, marker="." if len(epochs) < 3 else "")
     edge = curves[0][0]
-    where = f"layer {edge.layer} cell {edge.cells[0]}, " if edge.cells else ""
+    where = f"{layer_name(edge)}{cell_name(edge)}, ".replace(" (shared weights)", "") if edge.cells else ""
     axis.set_title(f"{where}{edge.node}", fontsize=7.5)
     labels = [edge.input.replace(" (", "\n(") if not edge.cells else edge.input for edge, _ in curves]
     axis.legend(labels, fontsize=6, ncols=3, frameon=False, handlelength=1.5, columnspacing=0.8, loc="upper center")

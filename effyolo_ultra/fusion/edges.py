@@ -20,7 +20,8 @@ class FusionEdge(NamedTuple):
     """One input of one fusion.
 
     Attributes:
-        layer: Index of the layer in the network, as in the model table; None for a module outside a network.
+        name: Name of the module in the network, 'model.1'; empty for a module outside a network.
+        layer: Index of the layer, as in the model table; None for a module that is no layer of a model YAML.
         module: 'BiFPN', 'BiFPN_Add' or 'BiFPN_Concat'.
         cells: Indices of the cells of a BiFPN that use this weight, several with `shared_weights`; empty for rows.
         node: What is fused: in a BiFPN named as in the paper (P4_td, P4_out), else the layer.
@@ -31,6 +32,7 @@ class FusionEdge(NamedTuple):
         raw: The parameter itself, None for 'sum'.
     """
 
+    name: str
     layer: int | None
     module: str
     cells: tuple[int, ...]
@@ -65,7 +67,7 @@ def fusion_weights(model: Model | Any) -> list[FusionEdge]:
     in_bifpn: set[nn.Module] = set()
     for name, module in network.named_modules():
         if isinstance(module, BiFPN):
-            edges += edges_of_bifpn(module)
+            edges += edges_of_bifpn(module, name)
             in_bifpn.update(module.modules())
         elif isinstance(module, (BiFPN_Add, BiFPN_Concat)) and module not in in_bifpn:
             edges += edges_of_row(module, name, layers)
@@ -92,7 +94,7 @@ def load(model: Model | Any) -> nn.Module:
     return inner if isinstance(getattr(inner, "model", None), nn.Module) else model
 
 
-def edges_of_bifpn(module: BiFPN) -> Iterator[FusionEdge]:
+def edges_of_bifpn(module: BiFPN, name: str) -> Iterator[FusionEdge]:
     """Yield the edges of a BiFPN, cell by cell."""
     plan = bifpn_nodes(len(module.levels))
     names = feature_names(module.levels)
@@ -100,7 +102,8 @@ def edges_of_bifpn(module: BiFPN) -> Iterator[FusionEdge]:
     for i, cell in enumerate(module.cells[:1] if module.shared_weights else module.cells):
         cells = everywhere if module.shared_weights else (i,)
         for k, (node, (position, inputs)) in enumerate(zip(cell.nodes, plan)):
-            place = (layer_index(module), "BiFPN", cells, names[len(module.levels) + k], 2 ** module.levels[position])
+            stride = 2 ** module.levels[position]
+            place = (name, layer_index(module), "BiFPN", cells, names[len(module.levels) + k], stride)
             yield from edges_of_fusion(node.fuse.weights, place, [names[j] for j in inputs])
 
 
@@ -112,7 +115,8 @@ def edges_of_row(module: BiFPN_Add | BiFPN_Concat, name: str, layers: nn.Module 
     else:
         inputs = [layer_name(j if j >= 0 else layer + j, layers) for j in module.f]
     node = (name or "output") if layer is None else f"layer {layer}"
-    yield from edges_of_fusion(module.weights, (layer, type(module).__name__, (), node, module.stride), inputs)
+    place = (name, layer, type(module).__name__, (), node, module.stride)
+    yield from edges_of_fusion(module.weights, place, inputs)
 
 
 def edges_of_fusion(weights: FusionWeights, place: tuple[Any, ...], inputs: Sequence[str]) -> Iterator[FusionEdge]:

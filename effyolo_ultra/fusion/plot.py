@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effyolo_ultra.fusion.edges import FusionEdge, Model, fusion_weights
-from effyolo_ultra.fusion.table import cell_name
+from effyolo_ultra.fusion.table import cell_name, layer_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,13 +58,13 @@ def draw_network(edges: Sequence[FusionEdge]) -> Figure:
     """Draw all fusions of a network."""
     from matplotlib.figure import Figure
 
-    cells = [list(group) for _, group in groupby((e for e in edges if e.cells), key=lambda e: (e.layer, e.cells))]
+    cells = [list(group) for _, group in groupby((e for e in edges if e.cells), key=lambda e: (e.name, e.cells))]
     rows = [edge for edge in edges if not edge.cells]
     columns = min(len(cells), PANELS_IN_A_ROW)
     lines = -(-len(cells) // PANELS_IN_A_ROW)
     levels = max((len({e.stride for e in cell}) for cell in cells), default=0)
     heights = [levels * 0.95 + 0.1] * lines
-    nodes = len({edge.node for edge in rows})
+    nodes = len({(edge.name, edge.node) for edge in rows})
     heights += [0.45 * nodes + 0.1] if rows else []
     width = max(2.75 * columns + 0.6, 6.5 if rows else 4.2)
     figure = Figure(figsize=(width, sum(heights) + 0.9), layout="constrained")
@@ -101,9 +101,7 @@ def draw_cell(axis: Axes, edges: Sequence[FusionEdge]) -> None:
         axis.text(x, y, text, ha="center", va="center", fontsize=9, color=INK, bbox=box, zorder=4)
     levels = [y for _, y in places.values()]
     axis.set(xlim=(-0.3, 2.3), ylim=(min(levels) - 0.3, max(levels) + 0.3))
-    axis.set_title(
-        f"layer {edges[0].layer},{cell_name(edges[0].cells)}".removeprefix("layer None,").strip(), fontsize=9
-    )
+    axis.set_title(layer_name(edges[0]) + cell_name(edges[0]), fontsize=9)
     axis.set_aspect("equal")
     axis.axis("off")
 
@@ -139,7 +137,7 @@ def draw_edge(axis: Axes, start: tuple[float, float], end: tuple[float, float], 
 
 def draw_rows(axis: Axes, edges: Sequence[FusionEdge]) -> None:
     """Draw one line for each row of a model YAML, with a bar for each of its inputs."""
-    nodes = [list(group) for _, group in groupby(edges, key=lambda edge: edge.node)]
+    nodes = [list(group) for _, group in groupby(edges, key=lambda edge: (edge.name, edge.node))]
     for y, inputs in enumerate(nodes):
         for x, edge in enumerate(inputs):
             length = 0.9 * min(edge.weight, 1.0)

@@ -36,12 +36,17 @@ def input_text(edge: FusionEdge) -> str:
 def part_name(edge: FusionEdge) -> str:
     """Name the cell of a BiFPN, or the kind of a row."""
     note = ", without weights" if edge.fusion == "sum" else ""
-    place = "" if edge.layer is None or not edge.cells else f"layer {edge.layer}, "
-    return f"{place}{edge.module}{cell_name(edge.cells)}: {edge.fusion} fusion{note}"
+    place = layer_name(edge) if edge.cells else edge.module
+    return f"{place}{cell_name(edge)}: {edge.fusion} fusion{note}"
 
 
-def cell_name(cells: tuple[int, ...]) -> str:
-    """Name the cells that use a weight."""
-    if not cells:
-        return ""
-    return f" cell {cells[0]}" if len(cells) == 1 else f" cells {cells[0]} to {cells[-1]} (shared weights)"
+def layer_name(edge: FusionEdge) -> str:
+    """Name the layer of an edge."""
+    return (edge.name or edge.module) if edge.layer is None else f"layer {edge.layer}"
+
+
+def cell_name(edge: FusionEdge) -> str:
+    """Name the cells that use the weight of an edge; empty for the row of a model YAML."""
+    if len(edge.cells) > 1:
+        return f", cells {edge.cells[0]} to {edge.cells[-1]} (shared weights)"
+    return f", cell {edge.cells[0]}" if edge.cells else ""
