@@ -24,6 +24,8 @@ class FusionWeights(nn.LocalResponseNorm):
         eps: Keeps the denominator of `fast` above zero.
     """
 
+    constants: list[float] | None = None
+
     def __init__(self, inputs: int, fusion: str = "fast", eps: float = 1e-4):
         nn.Module.__init__(self)
         self.inputs = inputs
@@ -60,6 +62,16 @@ class FusionWeights(nn.LocalResponseNorm):
         # is zero, and has the gradient of a sum weighted by w itself, not by w / eps: that one would leap.
         return normalized + torch.where(total > 0, 0.0, weight - weight.detach())
 
+    def fuse(self) -> None:
+        """Make the normalised weights constants, for a network that is used and no more trained."""
+        self.constants = None if self.fusion == "sum" else self.normalized().tolist()
+
+    def train(self, mode: bool = True) -> FusionWeights:
+        """Set training mode, in which the weights change."""
+        if mode:
+            self.constants = None
+        return super().train(mode)
+
     def extra_repr(self) -> str:
         """Show the options in the printed model."""
         return f"inputs={self.inputs}, fusion={self.fusion}, eps={self.eps}"
@@ -84,6 +96,12 @@ class BiFPN_Add(nn.Module):
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """Fuse tensors (N, C, H, W) into one of the same shape."""
+        if self.weights.constants:
+            first, *constants = self.weights.constants
+            fused = features[0] * first
+            for feature, constant in zip(features[1:], constants):
+                fused.add_(feature, alpha=constant)  # product and sum in one pass over memory
+            return fused
         first, *others = self.weights(features)
         for feature in others:
             first = first + feature
