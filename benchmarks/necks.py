@@ -74,7 +74,7 @@ class Computed(BiFPN):
 
 def computed(neck: Neck) -> Neck:
     """Return a copy of a neck without constant fusion weights."""
-    neck = copy.deepcopy(neck)
+    neck = copy.deepcopy(neck).train().eval()  # training drops what was constant
     neck.layers[0].__class__ = Computed
     return neck
 
@@ -85,8 +85,8 @@ def pyramid() -> list[torch.Tensor]:
     return [x.to(memory_format=torch.channels_last) for x in maps]
 
 
-def milliseconds(nets: Mapping[str, Neck]) -> dict[str, float]:
-    """Return the median time of a forward pass of each."""
+def milliseconds(nets: Mapping[str, Neck]) -> dict[str, list[float]]:
+    """Return the times of forward passes of each, in turns."""
     inputs = pyramid()
     times: dict[str, list[float]] = {name: [] for name in nets}
     with torch.inference_mode():
@@ -96,7 +96,7 @@ def milliseconds(nets: Mapping[str, Neck]) -> dict[str, float]:
                 net(inputs)
                 if repeat >= WARM_UP:
                     times[name].append(1000 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
 
 
 def gflops(net: Neck) -> float:
@@ -127,7 +127,8 @@ def constants_table(nets: Mapping[str, Neck]) -> str:
     for name, net in nets.items():
         if name.startswith("BiFPN"):
             times = milliseconds({"constant": net, "computed": computed(net)})
-            text += f"| {name} | {times['constant'] / times['computed']:.2f} |\n"
+            ratio = statistics.median(a / b for a, b in zip(times["constant"], times["computed"]))
+            text += f"| {name} | {ratio:.2f} |\n"
     return text
 
 
@@ -149,9 +150,12 @@ def draw(nets: Mapping[str, Neck], times: Mapping[str, float]) -> None:
             align = "right" if above else "left"
             axis.annotate(text, point, offset, textcoords="offset points", fontsize=8, color=color, ha=align)
     axis.set(xscale="log", yscale="log", xlabel="parameters (M)", ylabel="time (ms), one CPU thread")
+    for axes, ticks in ((axis.xaxis, (0.1, 0.2, 0.5, 1, 2)), (axis.yaxis, (10, 20, 50, 100))):
+        axes.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        axes.set_ticks([], minor=True)
     axis.set_title("Necks under EfficientNet-B0 at 640 x 640, as used at inference", fontsize=10)
     axis.margins(0.15)
-    axis.grid(alpha=0.3, which="both", linewidth=0.5)
+    axis.grid(alpha=0.3, linewidth=0.5)
     axis.legend(frameon=False)
     figure.savefig(ROOT / "docs" / "necks.png", dpi=130)
 
@@ -164,7 +168,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
     nets = necks()
-    times = milliseconds(nets)
+    times = {name: statistics.median(values) for name, values in milliseconds(nets).items()}
     for name, table in (("neck table", neck_table(nets, times)), ("constants table", constants_table(nets))):
         write_between("docs/necks.md", name, table) if write else print(table)
     if write:
