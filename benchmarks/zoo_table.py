@@ -11,9 +11,10 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import get_flops
 
 from benchmarks.page import write_between
+from effyolo_ultra.nn import BiFPN
 from effyolo_ultra.zoo import list_models
 
-NECKS = {"effdet": "BiFPN", "pan": "PAN", "bifpn": "weighted PAN"}
+PAN_NECKS = {"pan": "PAN", "bifpn": "weighted PAN"}
 
 
 def row(name: str) -> str:
@@ -21,10 +22,10 @@ def row(name: str) -> str:
     model = DetectionModel(name, verbose=False)
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     backbone = model.model[0].model_name.removeprefix("tf_efficientnet_").upper()
-    neck = NECKS[re.search(r"-(\w+)\.yaml", name)[1]]
-    if neck == "BiFPN":
-        cell = model.model[1].cells
-        neck += f" {cell[0].nodes[0].conv[-1].conv.out_channels} x {len(cell)}"
+    if isinstance(bifpn := model.model[1], BiFPN):
+        neck = f"BiFPN {bifpn.channels} x {len(bifpn.cells)} on P3 to P{bifpn.levels[-1]}"
+    else:
+        neck = PAN_NECKS[re.search(r"-(\w+)\.yaml", name)[1]]
     return f"| `{name}` | {backbone} | {neck} | {parameters:.1f} | {get_flops(model, 640):.1f} |\n"
 
 

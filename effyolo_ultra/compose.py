@@ -16,6 +16,8 @@ EFFICIENTDET = {
     "b6": (384, 8),
     "b7": (384, 8),
 }
+# With eight cells it sums without weights, "for training stability" (efficientdet-pytorch, model_config.py).
+UNWEIGHTED = ("b6", "b7")
 BACKBONE_OF_SCALE = {"n": "b0", "s": "b1", "m": "b2", "l": "b3", "x": "b4"}
 # As in YOLOv8, wide necks stop doubling their channels early: the cap on channels, before width, at P5.
 MAX_CHANNELS = {"b4": 768, "b5": 512, "b6": 512, "b7": 512}
@@ -45,6 +47,7 @@ class Neck:
     rows: str
     outputs: str
     scale: Mapping[str, tuple[float, float]]
+    last_level: int = 5
 
 
 def pan_rows(concat: str, skip: str) -> str:
@@ -77,14 +80,16 @@ def pan_rows(concat: str, skip: str) -> str:
 """
 
 
-BIFPN_ROWS = """\
-  - [0, 3, BiFPN, [64]] # 1
-  - [1, 1, PyramidLevel, [3]] # 2 (P3/8)
-  - [1, 1, PyramidLevel, [4]] # 3 (P4/16)
-  - [1, 1, PyramidLevel, [5]] # 4 (P5/32)
-"""
+def bifpn_neck(title: str, last_level: int) -> Neck:
+    """Return stacked BiFPN cells on P3 to `last_level`; `{options}` in its rows stands for the options of BiFPN."""
+    levels = range(3, last_level + 1)
+    rows = "  - [0, 3, BiFPN, [64{options}]] # 1\n"
+    rows += "".join(f"  - [1, 1, PyramidLevel, [{k}]] # {k - 1} (P{k}/{2**k})\n" for k in levels)
+    return Neck(title, rows, str([k - 1 for k in levels]), BIFPN_SCALE, last_level)
+
 
 PAN_SCALE = {variant: pan_scale(variant) for variant in EFFICIENTDET}
+BIFPN_SCALE = {variant: bifpn_scale(variant) for variant in EFFICIENTDET}
 NECKS = {
     "pan": Neck("YOLOv5's PAN neck", pan_rows("Concat", "8"), "[11, 14, 17]", PAN_SCALE),
     "wpan": Neck(
@@ -93,20 +98,19 @@ NECKS = {
         "[11, 14, 17]",
         PAN_SCALE,
     ),
-    "bifpn": Neck(
-        "BiFPN cells on P3 to P5, as many and as wide as in EfficientDet D0 (n) to D4 (x)",
-        BIFPN_ROWS,
-        "[2, 3, 4]",
-        {variant: bifpn_scale(variant) for variant in EFFICIENTDET},
-    ),
+    "bifpn": bifpn_neck("BiFPN cells on P3 to P5, as many and as wide as in EfficientDet D0 (n) to D4 (x)", 5),
+    "bifpn-p7": bifpn_neck("the BiFPN of EfficientDet {sizes}, on P3 to P7", 7),
+    "bifpn-p8": bifpn_neck("the BiFPN of EfficientDet {sizes}, on P3 to P8", 8),
 }
+# The sizes of EfficientDet whose weights fit, for files with its levels. Its D7 is a D6 for larger images, D7x has P8.
+EFFICIENTDET_OF = {None: "D0 (n) to D4 (x)", "b5": "D5", "b6": "D6 and D7", "b7": "D7x"}
 
 
 def compose(neck: str, variant: str | None = None) -> str:
     """Return a model YAML: an EfficientNet, a neck and YOLOv5's anchor-free detection head.
 
     Args:
-        neck: 'pan', 'wpan' (weighted PAN, row by row) or 'bifpn' (stacked BiFPN cells).
+        neck: 'pan', 'wpan' (weighted PAN, row by row), or stacked BiFPN cells, 'bifpn', 'bifpn-p7' or 'bifpn-p8'.
         variant: 'b0' to 'b7' for a file of one size; None for one that grows with the scale letter, n (b0) to x (b4).
     """
     parts = NECKS[neck]
@@ -121,11 +125,16 @@ def compose(neck: str, variant: str | None = None) -> str:
         size = "scales: # [depth, width, max_channels]\n" + "".join(f"  {x}: {s}\n" for x, s in scales.items())
         size += f"backbones: {{{', '.join(f'{x}: {v}' for x, v in BACKBONE_OF_SCALE.items())}}}\n"
         backbone = "an EfficientNet that grows with the scale letter, B0 (n) to B4 (x)"
+    options = [f"levels: {list(range(3, parts.last_level + 1))}"] if parts.last_level > 5 else []
+    options += ["fusion: sum"] if variant in UNWEIGHTED else []
+    rows = parts.rows.format(p5=p5, options=f", {{{', '.join(options)}}}" if options else "")
+    sizes = EFFICIENTDET_OF.get(variant)
+    hint = f"# Weights:  a line `pretrained: <checkpoint>` starts backbone and neck from EfficientDet {sizes}\n"
     return f"""\
 # Backbone: {backbone}
-# Neck:     {parts.title}
-# Head:     YOLOv5's, anchor-free (the one of Ultralytics' yolov5*u models), on P3 to P5
-# Needs the package effyolo_ultra. Licence: AGPL-3.0
+# Neck:     {parts.title.format(sizes=sizes)}
+# Head:     YOLOv5's, anchor-free (the one of Ultralytics' yolov5*u models), on P3 to P{parts.last_level}
+{hint if parts.last_level > 5 else ""}# Needs the package effyolo_ultra. Licence: AGPL-3.0
 
 nc: 80 # number of classes; the data set's own number replaces it
 {size}
@@ -133,7 +142,7 @@ backbone: # [from, repeats, module, args]
   - [-1, 1, EfficientNetBackbone, [{variant or "backbones"}]] # 0
 
 head:
-{parts.rows.format(p5=p5)}
+{rows}
   - [{parts.outputs}, 1, Detect, [nc]]
 """
 
@@ -144,4 +153,7 @@ def zoo() -> dict[str, str]:
     for variant in EFFICIENTDET:
         files[f"yolov5-eff{variant}-bifpn.yaml"] = compose("wpan", variant)
         files[f"yolov5-eff{variant}-pan.yaml"] = compose("pan", variant)
+    files["yolov5-effdet-p7.yaml"] = compose("bifpn-p7")
+    for variant, neck in (("b5", "p7"), ("b6", "p7"), ("b7", "p8")):
+        files[f"yolov5-eff{variant}-effdet-{neck}.yaml"] = compose(f"bifpn-{neck}", variant)
     return files

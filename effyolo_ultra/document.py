@@ -140,6 +140,7 @@ class ModelDocument:
                 text=as_written(row),
                 file=self.file,
                 scaling=scaling,
+                pretrained=self._value(index, self.d.get("pretrained")),
             )
 
     def _sources(self, index: int, source: Any) -> list[int]:

@@ -69,6 +69,7 @@ class Row:
         inputs: What each source gives.
         scaling: Depth, width and max_channels in use.
         activation: The file's own `activation`, None where it has none.
+        pretrained: The file's own `pretrained`, for modules whose row has no such option; None where it has none.
     """
 
     index: int
@@ -83,6 +84,7 @@ class Row:
     inputs: Sequence[Output] = ()
     scaling: Scaling = field(default_factory=Scaling)
     activation: nn.Module | None = None
+    pretrained: Any = None
 
     def error(self, message: str, cause: Exception | None = None) -> NoReturn:
         """Raise a ModelYAMLError that names the file and this row."""
@@ -92,7 +94,7 @@ class Row:
         """Bind positional args to `names` and options to the keyword-only parameters of `function`.
 
         Returns:
-            Keyword arguments for `function`, only those that the row gives.
+            Keyword arguments for `function`, only those that the row gives, and the file's `pretrained`.
         """
         if len(self.args) > len(names):
             expected = f"[{', '.join((*names, '{options}'))}]"
@@ -106,7 +108,8 @@ class Row:
                 self.error(f"{self.module} has no option '{name}'; its options are: {allowed}.{hint}")
             if value is None and options[name] is not None:
                 self.error(f"option '{name}' has no value; leave it out for its default, {options[name]!r}.")
-        return {**dict(zip(names, self.args)), **self.options}
+        of_file = {"pretrained": self.pretrained} if "pretrained" in options and self.pretrained is not None else {}
+        return {**of_file, **dict(zip(names, self.args)), **self.options}
 
     @property
     def all_args(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What the backbones of a network ask of Ultralytics' trainer: weights to start from, frozen layers, learning rates."""
+"""What our modules ask of Ultralytics' trainer: weights to start from, frozen layers, learning rates."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.nn.backbone import TimmBackbone
+from effyolo_ultra.nn.pretrained import Pretrained
 from effyolo_ultra.weights.load import Report
 
 
 def prepare_network(trainer: Any) -> None:
-    """Give the backbones of a trainer's new network their weights, and freeze what they ask for.
+    """Give the modules of a trainer's new network their weights, and freeze what the backbones ask for.
 
     Args:
         trainer: An Ultralytics trainer whose `setup_model` has just run.
     """
     network = getattr(trainer.model, "student_model", trainer.model)
+    for module in network.modules():
+        if isinstance(module, Pretrained):
+            start(module, network, trainer)
     for backbone in backbones(network):
-        start(backbone, network, trainer)
         freeze(backbone, trainer)
         if backbone.sync_bn and trainer.device.type == "cuda" and is_distributed():
             backbone.use_sync_batch_norm()
@@ -33,29 +37,38 @@ def backbones(network: nn.Module) -> list[TimmBackbone]:
     return [module for module in network.modules() if isinstance(module, TimmBackbone)]
 
 
-def start(backbone: TimmBackbone, network: nn.Module, trainer: Any) -> None:
-    """Load the weights that a backbone asks for, unless a checkpoint has given them, and say where they are from."""
+def start(module: Pretrained, network: nn.Module, trainer: Any) -> None:
+    """Load the weights that a module asks for, unless a checkpoint has given them, and say where they are from."""
     from ultralytics.utils import LOGGER, RANK
 
     # Kept in the network's YAML too, from which Ultralytics builds the network anew when a checkpoint is trained on.
     record = network.yaml.setdefault("weights_from", {})
-    known = record.get(backbone.i)
-    if backbone.is_fresh and trainer.args.pretrained is False:
+    known = record.get(module.i)
+    if not module.loaded and trainer.args.pretrained is False:
         report = Report("random weights (pretrained=False)")
-    elif backbone.is_fresh:
-        folder = str(Path(network.yaml.get("yaml_file", "")).parent)
-        report, state = on_first_rank(lambda: (backbone.load_pretrained(folder), backbone.state_dict()), trainer.device)
-        backbone.load_state_dict(state)
+    elif not module.loaded:
+        report, state = on_first_rank(lambda: load(module, network), trainer.device)
+        module.load_state_dict(state)
     elif trainer.resume and known:
         report = Report(known)
     else:
         given = trainer.args.pretrained if isinstance(trainer.args.pretrained, (str, Path)) else trainer.args.model
         report = Report(f"{given}, which started from {known}" if known else str(given))
-    backbone.is_fresh = False
-    backbone.weights_from = record[backbone.i] = report.source
+    module.loaded.fill_(True)
+    module.weights_from = record[module.i] = report.source
     if RANK in (-1, 0):
         log = LOGGER.info if report.is_complete else LOGGER.warning
-        log(f"effyolo_ultra: the backbone (layer {backbone.i}) starts from {report}")
+        log(f"effyolo_ultra: the {module.title} (layer {module.i}) starts from {report}")
+
+
+def load(module: Pretrained, network: nn.Module) -> tuple[Report, dict[str, torch.Tensor]]:
+    """Load the weights that a module asks for and return its state; an error says which row asks for them."""
+    file = str(network.yaml.get("yaml_file", ""))
+    try:
+        return module.load_pretrained(str(Path(file).parent)), module.state_dict()
+    except WeightsError as error:
+        where = f"{file or 'model dictionary'}, row {module.i} ({module.title})"
+        raise type(error)(f"{where}: {error}") from error
 
 
 def on_first_rank(function: Callable[[], Any], device: torch.device) -> Any:

@@ -14,6 +14,8 @@ import pytest
 _HOME = Path(tempfile.mkdtemp(prefix="effyolo-tests-"))
 os.environ["YOLO_CONFIG_DIR"] = str(_HOME)
 os.environ["YOLO_AUTOINSTALL"] = "false"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one of two processes, here and in what it starts
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test depends on what a hub gives today
 
 

@@ -9,6 +9,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+import torch
+from effdet_models import efficientdet
 from ultralytics import YOLO
 
 from benchmarks.zoo_table import row
@@ -69,6 +71,13 @@ def test_quick_start(tmp_path, run_python):
     assert len(list((runs / "boxes").glob("*.jpg"))) == 3
     assert (runs / "first" / "weights" / "best.onnx").is_file()
     assert (runs / "second" / "weights" / "best.pt").is_file()
+
+
+@pytest.mark.slow
+def test_weights_of_efficientdet(tmp_path):
+    torch.save(efficientdet("tf_efficientdet_d0").state_dict(), tmp_path / "tf_efficientdet_d0.pth")
+    printed = run_bash(blocks("run: efficientdet", "bash")[0], tmp_path)
+    assert len(re.findall(r"starts from .*tf_efficientdet_d0\.pth: (\d+) of \1 tensors loaded", printed)) == 2
 
 
 @pytest.mark.parametrize("code", blocks("run: python", "python"))

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import math
+import re
+from importlib.util import find_spec
 
 import pytest
 import timm
@@ -11,6 +13,7 @@ from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from effyolo_ultra.shapes import CLASSES, make_shapes
+from effyolo_ultra.zoo import model_path
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def train(folder, model, **arguments):
     from ultralytics.utils import LOGGER
 
     settings = {"data": "small.yaml", "epochs": 1, "imgsz": 64, "batch": 4, "plots": False, "val": False}
-    settings |= {"device": "cpu", "workers": 0, "project": str(folder / "runs"), "exist_ok": True, **arguments}
+    settings |= {"device": "cpu", "workers": 0, "project": str(folder / "runs"), **arguments}
     settings["data"] = str(folder / settings["data"])
     logged = []
     filter_ = lambda record: logged.append(record.getMessage()) or True  # noqa: E731
@@ -112,6 +115,36 @@ def test_weights_are_loaded_once(folder, network):
     model.export(format="torchscript", imgsz=64, device="cpu")
 
 
+def test_backbone_and_neck_start_from_an_efficientdet(folder):
+    """By one line in a file of the zoo; a checkpoint of the training holds its own weights."""
+    from effdet_models import efficientdet
+
+    path = folder / "d0.pth"
+    torch.save({"state_dict": efficientdet("tf_efficientdet_d0").state_dict()}, path)
+    weights = torch.load(path, weights_only=True)["state_dict"]
+    text = model_path("yolov5-effdet-p7.yaml").read_text(encoding="utf-8")
+    (folder / "yolov5-effdet-p7.yaml").write_text(f"{text}pretrained: d0.pth\n", encoding="utf-8")
+    model = str(folder / "yolov5n-effdet-p7.yaml")
+    trainer, log = train(folder, model, imgsz=128, name="det", optimizer="SGD")
+    state = trainer.started_from
+    assert torch.equal(state["model.0.body.conv_stem.weight"], weights["backbone.conv_stem.weight"])
+    last = weights["fpn.cell.2.fnode.7.after_combine.conv.conv_pw.weight"]
+    name = "model.1.cells.2.nodes.7.conv.1.conv.weight"
+    assert torch.equal(state[name], last)
+    for title, layer in (("backbone", 0), ("BiFPN", 1)):
+        line = rf"the {title} \(layer {layer}\) starts from {re.escape(str(path))}: (\d+) of \1 tensors loaded"
+        assert len(re.findall(line, log)) == 1
+
+    path.unlink()
+    trained = torch.load(trainer.best, weights_only=False)["model"]
+    assert [trained.model[i].weights_from for i in (0, 1)] == [str(path)] * 2
+    tuned, log = train(folder, str(trainer.best), imgsz=128, name="det2")
+    assert torch.equal(tuned.started_from[name].half(), trained.state_dict()[name])
+    assert f"the BiFPN (layer 1) starts from {trainer.best}, which started from {path}\n" in log
+    _, log = train(folder, model, imgsz=128, name="det3", pretrained=False)
+    assert log.count("starts from random weights (pretrained=False)") == 2
+
+
 def test_resumed_training_keeps_where_the_weights_are_from(folder, network):
     class Stopped(Exception):
         pass
@@ -124,7 +157,7 @@ def test_resumed_training_keeps_where_the_weights_are_from(folder, network):
     model.add_callback("on_model_save", stop)
     settings = {"data": str(folder / "small.yaml"), "epochs": 2, "imgsz": 64, "batch": 4, "plots": False}
     with contextlib.suppress(Stopped):
-        model.train(**settings, device="cpu", project=str(folder / "runs"), name="stopped", exist_ok=True)
+        model.train(**settings, device="cpu", project=str(folder / "runs"), name="stopped")
     last = model.trainer.last
     trainer, log = train(folder, str(last), resume=True)
     assert trainer.start_epoch == 1 and f"starts from {folder / 'b0.pth'}\n" in log
@@ -181,7 +214,7 @@ def test_norm_eval_holds_in_a_training(folder, network):
     assert not torch.equal(trainer.model.state_dict()[weight], trainer.started_from[weight])
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "MuSGD", "auto"])
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "auto", *(["MuSGD"] if find_spec("ultralytics.optim") else [])])
 def test_learning_rate_of_the_backbone(folder, network, optimizer):
     groups = {}
     for mult in (1.0, 0.1):
@@ -197,7 +230,8 @@ def test_learning_rate_of_the_backbone(folder, network, optimizer):
     # The schedule keeps the ratio.
     last = {id(p): group["lr"] for group in trainer.optimizer.param_groups for p in group["params"]}
     rate = {names[key]: value for key, value in last.items()}
-    assert math.isclose(rate["model.0.body.bn1.weight"], 0.1 * rate["model.1.cells.0.nodes.0.pointwise.bn.weight"])
+    neck = next(name for name in rate if name.startswith("model.1.") and name.endswith(".bn.weight"))
+    assert math.isclose(rate["model.0.body.bn1.weight"], 0.1 * rate[neck])
 
 
 def test_warm_up_of_the_backbone_starts_at_zero(folder, network):
@@ -210,7 +244,7 @@ def test_warm_up_of_the_backbone_starts_at_zero(folder, network):
     model = YOLO(network(pretrained=False, lr_mult=0.01))
     model.add_callback("on_train_batch_end", look)
     settings = {"data": str(folder / "small.yaml"), "epochs": 1, "imgsz": 64, "batch": 4, "plots": False, "val": False}
-    model.train(**settings, optimizer="SGD", lr0=0.01, device="cpu", project=str(folder / "runs"), exist_ok=True)
+    model.train(**settings, optimizer="SGD", lr0=0.01, device="cpu", project=str(folder / "runs"))
     assert rates and all(rate <= 0.01 * 0.01 for rate in set().union(*rates))
 
 
@@ -221,7 +255,8 @@ import sys, torch, torch.distributed as dist, torch.multiprocessing as mp
 from types import SimpleNamespace
 
 def run(rank, port):
-        from effyolo_ultra.training import prepare_network
+    from effyolo_ultra.nn import EfficientNetBackbone
+    from effyolo_ultra.training import prepare_network
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{{port}}", rank=rank, world_size=2)
     for path in ({str(folder / "b0.pth")!r} if rank == 0 else "gone.pth", "gone.pth"):
         network = torch.nn.Sequential(EfficientNetBackbone("b0", pretrained=path))

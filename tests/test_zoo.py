@@ -15,13 +15,21 @@ from effyolo_ultra.errors import UnknownNameError
 
 NAMES = zoo.list_models()
 SMALL = ["yolov5-effb0-bifpn.yaml", "yolov5-effb0-pan.yaml", "yolov5n-effnet-bifpn.yaml", "yolov5n-effdet.yaml"]
+SMALL += ["yolov5n-effdet-p7.yaml"]
 BACKBONE_OF_SCALE = dict(zip("nsmlx", ("b0", "b1", "b2", "b3", "b4")))
-EFFICIENTDET = {"n": (64, 3), "s": (88, 4), "m": (112, 5), "l": (160, 6), "x": (224, 7)}
+EFFICIENTDET = {"b0": (64, 3), "b1": (88, 4), "b2": (112, 5), "b3": (160, 6), "b4": (224, 7)}
+EFFICIENTDET |= {"b5": (288, 7), "b6": (384, 8), "b7": (384, 8)}
+
+
+def strides(name):
+    last = re.search(r"-p(\d)\.yaml", name)
+    return [2**k for k in range(3, int(last[1]) + 1 if last else 6)]
 
 
 def test_zoo_is_complete():
     fixed = [f"yolov5-effb{i}-{neck}.yaml" for i in range(8) for neck in ("bifpn", "pan")]
-    growing = [f"yolov5{x}-{kind}.yaml" for x in "nsmlx" for kind in ("effnet-bifpn", "effdet")]
+    fixed += [f"yolov5-eff{kind}.yaml" for kind in ("b5-effdet-p7", "b6-effdet-p7", "b7-effdet-p8")]
+    growing = [f"yolov5{x}-{kind}.yaml" for x in "nsmlx" for kind in ("effnet-bifpn", "effdet", "effdet-p7")]
     assert sorted(NAMES) == sorted(fixed + growing)
     assert effyolo_ultra.list_models() == NAMES
 
@@ -42,15 +50,17 @@ def test_name_survives_ultralytics(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_builds_with_its_sizes(name):
     model = DetectionModel(name, verbose=False)
-    assert model.stride.tolist() == [8, 16, 32]
+    assert model.stride.tolist() == strides(name)
     base, scale = zoo.split_scale(name)
     variant = BACKBONE_OF_SCALE[scale] if scale else re.search(r"eff(b\d)", name)[1]
     assert model.model[0].model_name == f"tf_efficientnet_{variant}"
-    assert model.yaml["nc"] == 80 and len(model.model[-1].cv3) == 3
-    if base == "yolov5-effdet.yaml":
-        channels, cells = EFFICIENTDET[scale]
+    assert model.yaml["nc"] == 80 and len(model.model[-1].cv3) == len(strides(name))
+    if "effdet" in base:
+        channels, cells = EFFICIENTDET[variant]
         assert len(model.model[1].cells) == cells
         assert {node.conv[-1].conv.out_channels for cell in model.model[1].cells for node in cell.nodes} == {channels}
+        fusions = {node.fuse.weights.fusion for cell in model.model[1].cells for node in cell.nodes}
+        assert fusions == {"sum" if variant in ("b6", "b7") else "fast"}
 
 
 @pytest.mark.parametrize("scale", BACKBONE_OF_SCALE)
@@ -66,7 +76,7 @@ def test_growing_file_equals_the_file_of_one_size(scale):
 def test_forward(name, size_hw):
     model = DetectionModel(name, nc=3, verbose=False)
     height, width = size_hw
-    anchors = sum((height // s) * (width // s) for s in (8, 16, 32))
+    anchors = sum(-(-height // s) * -(-width // s) for s in strides(name))
     assert model.eval()(torch.rand(2, 3, height, width))[0].shape == (2, 4 + 3, anchors)
 
 

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
 from effyolo_ultra.errors import nearest
 from effyolo_ultra.nn._checks import check_bool, check_int, check_levels, check_number
-from effyolo_ultra.nn.timm_models import (
-    batch_norms,
-    build_body,
-    check_pretrained,
-    check_timm_name,
-    modules_up_to,
-    normalization,
-)
+from effyolo_ultra.nn.pretrained import Pretrained
+from effyolo_ultra.nn.timm_body import batch_norms, build_body, modules_up_to, normalization
+from effyolo_ultra.nn.timm_models import check_pretrained, check_timm_name
 from effyolo_ultra.row import Built, Pyramid, Row
 
-if TYPE_CHECKING:
-    from effyolo_ultra.weights.load import Report
 
-
-class TimmBackbone(nn.Module):
+class TimmBackbone(Pretrained):
     """Any timm model that has `features_only`, as a backbone that gives a feature pyramid.
 
     The input is an image in 0..1, as Ultralytics feeds it; it is normalised here with the mean and standard deviation
     that timm states for the model's weights. In a YAML, `[-1, 1, TimmBackbone, [convnext_tiny, {levels: [3, 4, 5]}]]`.
 
-    Building never fetches weights: Ultralytics' trainer does it when a training starts from a YAML, and
-    `load_pretrained` at any time.
+    Building never fetches weights, see Pretrained.
 
     Args:
         model: Name of a timm model, with or without the tag of its weights.
@@ -54,6 +43,8 @@ class TimmBackbone(nn.Module):
     Raises:
         ValueError: If timm has no such model, the model no such level, or an option does not apply to it.
     """
+
+    title = "backbone"
 
     def __init__(
         self,
@@ -92,8 +83,6 @@ class TimmBackbone(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self._apply_options()
-        self.weights_from = "random weights"
-        self.is_fresh = True
 
     @staticmethod
     def timm_name(model: str) -> str:
@@ -113,6 +102,9 @@ class TimmBackbone(nn.Module):
                 self.body.set_grad_checkpointing(True)
             except (AttributeError, AssertionError) as error:
                 raise ValueError(f"{self.model_name} has no gradient checkpointing in timm") from error
+            for child in self.body.children():
+                if getattr(child, "inplace", False):
+                    child.inplace = False  # timm before 1.0.31 checkpoints a stem's ReLU, which then spoils its input
         frozen = modules_up_to(self.model_name, self.body, self.frozen_stages) if self.frozen_stages >= 0 else []
         self.frozen = tuple(f"body.{name}" for name in frozen)
         for name in self.frozen:
@@ -129,21 +121,10 @@ class TimmBackbone(nn.Module):
                 norm.eval()
         return self
 
-    def load_pretrained(self, folder: str = "") -> Report:
-        """Load the weights that `pretrained` names.
-
-        Args:
-            folder: Where to look for a relative path that the working directory does not have.
-
-        Returns:
-            Where the weights are from, what was loaded, what is missing and what was not used.
-
-        Raises:
-            WeightsError: If they do not exist, do not fit or, unless `pretrained` is 'auto', cannot be fetched.
-        """
-        from effyolo_ultra.weights.load import load_pretrained
-
-        return load_pretrained(self, folder)
+    @property
+    def wanted_weights(self) -> str:
+        """The timm model."""
+        return self.model_name
 
     def use_sync_batch_norm(self) -> None:
         """Share batch statistics between processes, in place; activations that timm fuses into a norm are kept."""
@@ -176,19 +157,13 @@ class TimmBackbone(nn.Module):
             )
         return Built(module, Pyramid(zip(module.levels, module.out_channels)), row.all_args)
 
-    # Ultralytics loads a checkpoint into a network built from its YAML, which then needs no other weights.
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        if all(f"{prefix}{name}" in state_dict for name in self.state_dict()):
-            self.is_fresh = False
-
     # A pickle holds the arguments and the weights, not timm's own classes, which change from one timm to the next.
     def __reduce__(self):
         options = [p.name for p in inspect.signature(TimmBackbone).parameters.values() if p.kind is p.KEYWORD_ONLY]
         arguments = {"model": self.model_name, **{name: getattr(self, name) for name in ("in_channels", *options)}}
         own = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k not in arguments}
         state = {
-            "attributes": {**own, "is_fresh": False},
+            "attributes": own,
             "weights": self.state_dict(),
             "fixed": [name for name, parameter in self.named_parameters() if not parameter.requires_grad],
             "eval": [name for name, module in self.named_modules() if not module.training],
@@ -196,21 +171,14 @@ class TimmBackbone(nn.Module):
         return rebuild, (type(self), arguments), state
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        if "weights" not in state:  # from __deepcopy__
-            return super().__setstate__(state)
         self.to(state["weights"]["mean"].dtype)  # for the buffers that are not in the state dict
         self.load_state_dict(state["weights"], assign=True)
+        self.loaded.fill_(True)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in state["fixed"])
         for name, module in self.named_modules():
             module.training = name not in state["eval"]
         self.__dict__.update(state["attributes"])
-
-    def __deepcopy__(self, memo: dict) -> TimmBackbone:
-        clone = self.__class__.__new__(self.__class__)
-        memo[id(self)] = clone
-        clone.__setstate__(copy.deepcopy(self.__dict__, memo))
-        return clone
 
 
 class EfficientNetBackbone(TimmBackbone):

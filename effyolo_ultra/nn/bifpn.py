@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -9,13 +10,14 @@ from torch import nn
 
 from effyolo_ultra.nn._checks import check_bool, check_int, check_levels
 from effyolo_ultra.nn.bifpn_cell import BiFPNCell, Lateral
+from effyolo_ultra.nn.pretrained import Pretrained
 from effyolo_ultra.nn.same_padding import same_max_pool2d
 from effyolo_ultra.row import Built, Pyramid, Row
 
 MOST_REPEATS = 8  # of EfficientDet-D7x, the largest one (table 1)
 
 
-class BiFPN(nn.Module):
+class BiFPN(Pretrained):
     """Stacked BiFPN cells on a feature pyramid.
 
         P4_td  = node(P4, up(P5))                  top-down
@@ -43,11 +45,15 @@ class BiFPN(nn.Module):
         act: The activation, a module or a name that timm knows such as 'relu'; SiLU by default, as in the paper.
         act_first: Whether the activation comes before convolution and BatchNorm, as in the reference implementation,
             or after them, as in YOLO.
+        pretrained: The weights to start from: the path of a file with a BiFPN, an EfficientDet or a network with one,
+            or none (False). Building loads nothing, see Pretrained.
 
     Raises:
         TypeError: If an argument is of the wrong type.
         ValueError: If `levels` leaves out a level of the input or has a gap, or an option has no such value.
     """
+
+    title = "BiFPN"
 
     def __init__(
         self,
@@ -62,8 +68,10 @@ class BiFPN(nn.Module):
         conv: str = "separable",
         act: nn.Module | str | None = None,
         act_first: bool = True,
+        pretrained: bool | str = False,
     ):
         super().__init__()
+        self.pretrained = check_path(pretrained)
         inputs = check_levels("the levels of the input", list(in_channels), consecutive=True)
         self.levels = inputs if levels is None else check_levels("levels", levels, consecutive=True)
         if self.levels[: len(inputs)] != inputs:
@@ -73,8 +81,9 @@ class BiFPN(nn.Module):
             )
         if len(self.levels) < 2:
             raise ValueError("BiFPN needs at least two levels")
-        check_int("channels", channels)
+        self.channels = check_int("channels", channels)
         check_int("repeats", repeats, 1, MOST_REPEATS)
+        self.conv = conv
         self.shared_weights = check_bool("shared_weights", shared_weights)
         node = {"fusion": fusion, "eps": eps, "conv": conv, "act": activation(act), "act_first": act_first}
         extra = self.levels[len(inputs) :]
@@ -88,6 +97,11 @@ class BiFPN(nn.Module):
         if shared_weights:
             for cell in self.cells[1:]:
                 cell.drop_fusion_weights()
+
+    @property
+    def wanted_weights(self) -> str:
+        """Its sizes."""
+        return f"a BiFPN of {self.channels} channels x {len(self.cells)} cells ({self.conv} convolutions)"
 
     def forward(self, pyramid: list[torch.Tensor]) -> list[torch.Tensor]:
         """Turn a pyramid (N, C_k, H / 2^k, W / 2^k), finest first, into one with the same channels at every level."""
@@ -147,6 +161,18 @@ def levels_of_layers(row: Row) -> Pyramid:
     if list(pyramid) != sorted(pyramid):
         row.error(f"the layers in 'from' must go from fine to coarse, not with strides {[2**k for k in pyramid]}.")
     return pyramid
+
+
+def check_path(pretrained: bool | str) -> bool | str:
+    """Return `pretrained` if it is false or can be the path of a file."""
+    if pretrained is False or (
+        isinstance(pretrained, str) and re.search(r"[^\w]", pretrained) and "://" not in pretrained
+    ):
+        return pretrained
+    raise ValueError(
+        "pretrained of a BiFPN must be false or the path of a file with one, such as tf_efficientdet_d0.pth, not"
+        f" {pretrained!r}"
+    )
 
 
 def activation(act: nn.Module | str | None) -> nn.Module:

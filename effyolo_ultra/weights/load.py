@@ -1,4 +1,4 @@
-"""Loading pretrained weights into a backbone, by name and shape, with a report of what was and what was not loaded."""
+"""Loading pretrained weights into a backbone or BiFPN, by name and shape, with a report of what was loaded."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from effyolo_ultra.errors import WeightsError
-from effyolo_ultra.nn.timm_models import build_body
-from effyolo_ultra.weights import openmmlab
+from effyolo_ultra.nn.bifpn import BiFPN
+from effyolo_ultra.nn.timm_body import build_body
+from effyolo_ultra.weights import bifpn, efficientdet, openmmlab
 from effyolo_ultra.weights.files import Weights, read
 from effyolo_ultra.weights.hub import fetch
 
 if TYPE_CHECKING:
     from effyolo_ultra.nn.backbone import TimmBackbone
+    from effyolo_ultra.nn.pretrained import Pretrained
 
 MARK = 2**20  # above any number that an untrained model holds, and exact in float32 with a tensor's index added
 
 
 class Report(NamedTuple):
-    """What became of the weights that a backbone asked for.
+    """What became of the weights that a module asked for.
 
     Attributes:
         source: Where its weights are from now.
@@ -40,35 +42,36 @@ class Report(NamedTuple):
         return f"{self.source}: {self.details}" if self.details else self.source
 
 
-def load_pretrained(backbone: TimmBackbone, folder: str = "") -> Report:
-    """Load the weights that a backbone asks for by its option `pretrained`.
+def load_pretrained(module: Pretrained, folder: str = "") -> Report:
+    """Load the weights that a module asks for by its option `pretrained`.
 
     Args:
-        backbone: The backbone.
+        module: A backbone or a BiFPN.
         folder: Where to look for a relative path that the working directory does not have.
 
     Raises:
         WeightsError: If they do not exist, do not fit or, unless `pretrained` is 'auto', cannot be fetched.
     """
-    report = load_asked(backbone, folder)
-    backbone.weights_from, backbone.is_fresh = report.source, False
+    report = load_asked(module, folder)
+    module.weights_from = report.source
+    module.loaded.fill_(True)
     return report
 
 
-def load_asked(backbone: TimmBackbone, folder: str) -> Report:
+def load_asked(module: Pretrained, folder: str) -> Report:
     """Load what `pretrained` names."""
-    if backbone.pretrained is False:
+    if module.pretrained is False:
         return Report("random weights (pretrained: false)")
-    if isinstance(backbone.pretrained, str) and backbone.pretrained != "auto":
-        path = find(backbone.pretrained, folder)
-        return load_file(backbone, path, str(path))
+    if isinstance(module.pretrained, str) and module.pretrained != "auto":
+        path = find(module.pretrained, folder)
+        return load_file(module, path, str(path))
     try:
-        path = fetch(backbone.model_name)
+        path = fetch(module.model_name)
     except WeightsError as error:
-        if backbone.pretrained is True:
+        if module.pretrained is True:
             raise
         return Report("random weights", f"there are no pretrained ones. {error}", is_complete=False)
-    return load_file(backbone, path, backbone.model_name)
+    return load_file(module, path, module.model_name)
 
 
 def find(path: str, folder: str) -> Path:
@@ -82,24 +85,36 @@ def find(path: str, folder: str) -> Path:
     raise WeightsError(f"pretrained: there is no file {path!r}; looked for {looked}")
 
 
-def load_file(backbone: TimmBackbone, path: Path, source: str) -> Report:
-    """Load a file of weights into a backbone."""
+def load_file(module: Pretrained, path: Path, source: str) -> Report:
+    """Load a file of weights into a backbone or a BiFPN."""
     weights = read(path)
     try:
-        if weights.layout == "Ultralytics":
-            state, missing, unused = by_name(backbone, weights)
-        else:
-            state, missing, unused = through_timm(backbone, weights)
+        state, missing, unused = fit_bifpn(module, weights) if isinstance(module, BiFPN) else fit(module, weights)
     except WeightsError as error:
-        raise WeightsError(f"{path} ({weights.layout} layout) does not fit {backbone.model_name}: {error}") from None
+        raise WeightsError(f"{path} ({weights.layout} layout) does not fit {module.wanted_weights}: {error}") from None
     nan = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if nan:
         raise WeightsError(f"{path} holds numbers that are not finite, first in {nan[0]}: it is damaged")
-    backbone.body.load_state_dict(state)
+    part = module if isinstance(module, BiFPN) else module.body
+    part.load_state_dict({**part.state_dict(), **state})
     details = f"{len(state) - len(missing)} of {len(state)} tensors loaded ({weights.layout} layout)"
     details += f"; missing: {shortened(missing)}" if missing else ""
     details += f"; not used: {shortened(unused)}" if unused else ""
     return Report(source, details, not missing)
+
+
+def fit_bifpn(module: BiFPN, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
+    """Return the state of a BiFPN with the tensors of a file, what is missing in them, and what is not used."""
+    if not weights.neck:
+        raise WeightsError("it holds no BiFPN; expected a checkpoint of EfficientDet or of a network with a BiFPN row")
+    return bifpn.fit(module, efficientdet.to_bifpn(weights.neck) if weights.layout == "EfficientDet" else weights.neck)
+
+
+def fit(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
+    """Return the same for a backbone."""
+    if not weights.tensors:
+        raise WeightsError("it holds no backbone of this package")
+    return by_name(backbone, weights) if weights.layout == "Ultralytics" else through_timm(backbone, weights)
 
 
 def by_name(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:

@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.memory import peak_bytes
 from effyolo_ultra.nn import EfficientNetBackbone, TimmBackbone
+from effyolo_ultra.nn.timm_models import any_size
 
 
 def test_features_equal_timm_on_the_normalised_image():
@@ -89,9 +90,29 @@ def test_any_timm_model_with_features(name, levels):
     assert [x.shape for x in pyramid] == [(1, c, 256 // 2**k, 320 // 2**k) for k, c in zip(levels, model.out_channels)]
 
 
-def test_model_for_one_size_is_refused():
-    with pytest.raises(ValueError, match="takes images of 224 x 224 pixels only"):
-        TimmBackbone("coatnet_nano_rw_224")
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("coatnet_nano_rw_224", "takes images of 224 x 224 pixels only. Name another model."),
+        ("mvitv2_tiny", "takes images of 224 x 224 pixels only"),  # reads beyond the end of its table of positions
+        ("halonet_h1", "takes no image of 416 x 352 pixels (AssertionError"),  # wants whole blocks of 8 x 8
+        ("inception_v3", "[(41, 49), (20, 24), (9, 11)] for an image of (352, 416)"),  # does not pad
+        (
+            "mobilevitv2_050",
+            "(12, 14)] for an image of (352, 416), not [(44, 52), (22, 26), (11, 13)]",
+        ),  # rounds to even sizes
+    ],
+)
+def test_model_that_does_not_take_every_size_is_refused(name, problem):
+    with pytest.raises(ValueError, match=f"^{name}.*{re.escape(problem)}"):
+        TimmBackbone(name)
+
+
+def test_check_of_the_size_leaves_the_random_state_alone():
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    any_size("swin_tiny_patch4_window7_224", (3,))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +162,8 @@ def test_pickle_holds_no_class_of_timm_and_restores_everything(cls, name):
     loaded = torch.load(file, weights_only=False)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert type(loaded) is cls and (loaded.i, loaded.f, loaded.type, loaded.np) == (0, -1, "backbone", 7)
-    assert (loaded.drop_path_rate, loaded.body.bn1.eps, loaded.lr_mult, loaded.is_fresh) == (0.1, 0.01, 0.5, False)
+    assert (loaded.drop_path_rate, loaded.body.bn1.eps, loaded.lr_mult) == (0.1, 0.01, 0.5)
+    assert loaded.loaded and not model.loaded
     assert not loaded.training and not loaded.body.training and loaded.body.bn1.training
     assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in model.parameters()]
     assert {k: v.dtype for k, v in loaded.state_dict().items()} == {k: v.dtype for k, v in model.state_dict().items()}
@@ -259,6 +281,9 @@ def test_gradient_checkpointing_gives_the_same_gradients(cls, name):
         torch.testing.assert_close(b.grad, a.grad, msg=key)
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.serialization, "safe_globals"), reason="storages cannot be tracked before torch 2.5"
+)
 def test_gradient_checkpointing_saves_memory():
     peaks = [
         peak_bytes(EfficientNetBackbone("b0", grad_checkpointing=on), torch.rand(2, 3, 128, 128))
@@ -294,3 +319,19 @@ def test_bad_options(cls, name, options, message):
 @pytest.mark.parametrize("model", ["b0", "tf_efficientnet_b0", "tf_efficientnet_b0.ap_in1k"])
 def test_tag_of_the_weights_decides_the_normalisation(model):
     assert EfficientNetBackbone(model, pretrained="ap_in1k").mean.flatten().tolist() == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "what_to_do"),
+    [
+        (
+            "vit_tiny_patch16_224",
+            "P3 (stride 8), P5 (stride 32); its feature maps have the strides 16. Ask for {levels: [4]}",
+        ),
+        ("nest_tiny", "P5 (stride 32); its feature maps have the strides 4, 8, 16. Ask for {levels: [3, 4]}"),
+        ("convmixer_1024_20_ks9_p14", "the strides 14. Name another model."),
+    ],
+)
+def test_missing_level_says_what_to_ask_for(name, what_to_do):
+    with pytest.raises(ValueError, match=re.escape(what_to_do)):
+        TimmBackbone(name)

@@ -161,6 +161,25 @@ def test_shared_weights_are_those_of_the_first_cell():
     torch.testing.assert_close(copy.deepcopy(shared)(inputs), own(inputs), rtol=0, atol=0)
 
 
+def test_pickle_is_a_checkpoint_and_a_copy_is_not(tmp_path):
+    net = BiFPN(CHANNELS, 16, 2, pretrained="d0.pth").half()
+    net.weights_from, path = "d0.pth", tmp_path / "net.pt"
+    torch.save(net, path)
+    assert not copy.deepcopy(net).loaded and copy.deepcopy(net).weights_from == "d0.pth"
+    loaded = torch.load(path, weights_only=False)
+    assert loaded.loaded and not net.loaded and (loaded.weights_from, loaded.pretrained) == ("d0.pth", "d0.pth")
+    for name, tensor in net.state_dict().items():
+        assert name == "loaded" or torch.equal(loaded.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("cells", [1, 2])
+def test_only_whole_weights_count_as_loaded(cells):
+    net, other = BiFPN(CHANNELS, 16, 2), BiFPN(CHANNELS, 16, cells)
+    other.loaded.fill_(True)
+    net.load_state_dict(other.state_dict(), strict=False)
+    assert bool(net.loaded) == (cells == 2)
+
+
 def test_other_number_of_levels_is_refused():
     with pytest.raises(ValueError, match="takes 3 levels, not 2"):
         BiFPN(CHANNELS, 8, 1)(pyramid((64, 64))[:2])

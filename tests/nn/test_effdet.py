@@ -3,48 +3,11 @@
 import pytest
 import torch
 from effdet import EfficientDet, get_efficientdet_config
+from effdet_models import FPN_NAMES, randomize
 
 from effyolo_ultra.nn import BiFPN
-
-FPN_NAMES = {"fast": "bifpn_fa", "softmax": "bifpn_attn", "sum": "bifpn_sum"}
-
-
-def randomize(module):
-    """Give weights and statistics values that are not those of a fresh model."""
-    for parameter in module.parameters():
-        parameter.data = torch.randn_like(parameter) * 0.3 + 0.1
-        if parameter.ndim == 4:  # by fan-in, so that eight cells do not overflow
-            parameter.data = torch.randn_like(parameter) / parameter[0].numel() ** 0.5
-    for norm in module.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.running_mean.normal_(0, 0.2)
-            norm.running_var.uniform_(0.5, 2)
-
-
-def copy_conv_bn(ours, conv, bn):
-    """Copy a convolution with BatchNorm; a bias before BatchNorm is a shift of its mean."""
-    ours.conv.weight.data.copy_(conv.weight)
-    ours.bn.load_state_dict(bn.state_dict())
-    if conv.bias is not None:
-        ours.bn.running_mean -= conv.bias.data
-
-
-def copy_weights(ours, theirs):
-    for extra, resample in zip(ours.extra_levels, theirs.resample.values()):
-        if len(extra):
-            copy_conv_bn(extra[0], resample.conv.conv, resample.conv.bn)
-    for cell, their_cell in zip(ours.cells, theirs.cell):
-        for node, their_node in zip(cell.nodes, their_cell.fnode):
-            for lateral, resample in zip(node.laterals, their_node.combine.resample.values()):
-                assert bool(len(lateral)) == hasattr(resample, "conv")
-                if len(lateral):
-                    copy_conv_bn(lateral[0], resample.conv.conv, resample.conv.bn)
-            if their_node.combine.edge_weights is not None:
-                node.fuse.weights.weight.data.copy_(their_node.combine.edge_weights)
-            conv = their_node.after_combine.conv
-            if len(node.conv) == 2:
-                node.conv[0].weight.data.copy_(conv.conv_dw.weight)
-            copy_conv_bn(node.conv[-1], conv.conv_pw if len(node.conv) == 2 else conv.conv, conv.bn)
+from effyolo_ultra.weights.bifpn import fit
+from effyolo_ultra.weights.efficientdet import to_bifpn
 
 
 def assert_equals_reference(config, size_hw, **options):
@@ -56,7 +19,9 @@ def assert_equals_reference(config, size_hw, **options):
     levels = list(range(config.min_level, config.max_level + 1))
     ours = BiFPN(channels, config.fpn_channels, config.fpn_cell_repeats, levels=levels, **options).eval()
     randomize(reference.fpn)
-    copy_weights(ours, reference.fpn)
+    state, missing, unused = fit(ours, to_bifpn(reference.fpn.state_dict()))
+    assert not missing and not unused
+    ours.load_state_dict({**ours.state_dict(), **state})
     pyramid = [torch.randn(1, c, size_hw[0] // 2**k, size_hw[1] // 2**k) for k, c in channels.items()]
     with torch.no_grad():
         expected = reference.fpn(list(pyramid))
