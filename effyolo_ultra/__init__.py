@@ -11,9 +11,11 @@ __version__ = "0.1.0"
 # Public name -> "module:attribute"; without an attribute, the module itself.
 _LAZY = {
     "register": "effyolo_ultra._ultralytics:register",
+    "fusion_weights": "effyolo_ultra.fusion.edges:fusion_weights",
     "list_models": "effyolo_ultra.zoo:list_models",
     "model_path": "effyolo_ultra.zoo:model_path",
     "nn": "effyolo_ultra.nn",
+    "plot_fusion_weights": "effyolo_ultra.fusion.plot:plot_fusion_weights",
     "shapes": "effyolo_ultra.shapes",
 }
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from effyolo_ultra import nn as nn
     from effyolo_ultra import shapes as shapes
     from effyolo_ultra._ultralytics import register as register
+    from effyolo_ultra.fusion.edges import fusion_weights as fusion_weights
+    from effyolo_ultra.fusion.plot import plot_fusion_weights as plot_fusion_weights
     from effyolo_ultra.zoo import list_models as list_models
     from effyolo_ultra.zoo import model_path as model_path
 

@@ -59,11 +59,15 @@ def test_demo_learns(tmp_path):
 
 
 @pytest.mark.slow
-def test_quick_start(tmp_path):
+def test_quick_start(tmp_path, run_python):
     drawn = make_shapes(tmp_path / "drawn", train=1, val=3, imgsz=64)
     shutil.copytree(drawn / "images" / "val", tmp_path / "pictures")
-    run_bash(blocks("run: quick", "bash")[0], tmp_path)
+    run_bash(blocks("run: quick", "bash")[0] + blocks("run: fusion", "bash")[0], tmp_path)
     runs = tmp_path / "runs"
+    done = run_python(blocks("run: fusion", "python")[0], cwd=tmp_path)
+    assert done.returncode == 0 and "P4_td P5_in 0." in done.stdout, done.stderr
+    assert (tmp_path / "weights.svg").is_file() and (tmp_path / "weights.pdf").is_file()
+    assert len((runs / "first" / "fusion_weights.csv").read_text(encoding="utf-8").splitlines()) == 2
     assert len(list((runs / "boxes").glob("*.jpg"))) == 3
     assert (runs / "first" / "weights" / "best.onnx").is_file()
     assert (runs / "second" / "weights" / "best.pt").is_file()

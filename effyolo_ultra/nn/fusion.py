@@ -24,6 +24,8 @@ class FusionWeights(nn.LocalResponseNorm):
         eps: Keeps the denominator of `fast` above zero.
     """
 
+    constants: list[float] | None = None
+
     def __init__(self, inputs: int, fusion: str = "fast", eps: float = 1e-4):
         nn.Module.__init__(self)
         self.inputs = inputs
@@ -60,6 +62,16 @@ class FusionWeights(nn.LocalResponseNorm):
         # is zero, and has the gradient of a sum weighted by w itself, not by w / eps: that one would leap.
         return normalized + torch.where(total > 0, 0.0, weight - weight.detach())
 
+    def fuse(self) -> None:
+        """Make the normalised weights constants, for a network that is used and no more trained."""
+        self.constants = None if self.fusion == "sum" else self.normalized().tolist()
+
+    def train(self, mode: bool = True) -> FusionWeights:
+        """Set training mode, in which the weights change."""
+        if mode:
+            self.constants = None
+        return super().train(mode)
+
     def extra_repr(self) -> str:
         """Show the options in the printed model."""
         return f"inputs={self.inputs}, fusion={self.fusion}, eps={self.eps}"
@@ -76,12 +88,20 @@ class BiFPN_Add(nn.Module):
         eps: Keeps the denominator of `fast` above zero.
     """
 
+    stride: int | None = None  # of the feature maps, where a model YAML tells
+
     def __init__(self, inputs: int, *, fusion: str = "fast", eps: float = 1e-4):
         super().__init__()
         self.weights = FusionWeights(inputs, fusion, eps)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """Fuse tensors (N, C, H, W) into one of the same shape."""
+        if self.weights.constants:
+            first, *constants = self.weights.constants
+            fused = features[0] * first
+            for feature, constant in zip(features[1:], constants):
+                fused.add_(feature, alpha=constant)  # product and sum in one pass over memory
+            return fused
         first, *others = self.weights(features)
         for feature in others:
             first = first + feature
@@ -105,7 +125,9 @@ class BiFPN_Add(nn.Module):
                     f"{row.module} adds feature maps of {channels} channels and changes no channels, but {name} is"
                     f" {given}: leave the channels out of the args; for other ones put a 1x1 Conv before or behind."
                 )
-        return Built(cls(len(features), **arguments), features[0], row.all_args)
+        module = cls(len(features), **arguments)
+        module.stride = features[0].stride
+        return Built(module, features[0], row.all_args)
 
 
 class BiFPN_Concat(nn.Module):
@@ -119,6 +141,8 @@ class BiFPN_Concat(nn.Module):
         fusion: 'fast', 'softmax', or 'sum' without weights.
         eps: Keeps the denominator of `fast` above zero.
     """
+
+    stride: int | None = None  # of the feature maps, where a model YAML tells
 
     def __init__(self, inputs: int, dim: int = 1, *, fusion: str = "fast", eps: float = 1e-4):
         super().__init__()
@@ -140,5 +164,6 @@ class BiFPN_Concat(nn.Module):
                 f" channels of its inputs add up. Write [{list(row.sources)}, 1, {row.module}, [1]]."
             )
         arguments = row.arguments(cls, "dim")
-        output = Feature(sum(f.channels for f in features), features[0].stride)
-        return Built(cls(len(features), **arguments), output, row.all_args)
+        module = cls(len(features), **arguments)
+        module.stride = features[0].stride
+        return Built(module, Feature(sum(f.channels for f in features), module.stride), row.all_args)
