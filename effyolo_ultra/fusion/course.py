@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from effyolo_ultra.fusion.edges import FusionEdge, fusion_weights
 from effyolo_ultra.fusion.table import cell_name, layer_name
+from effyolo_ultra.nn.fusion import FusionWeights
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +36,8 @@ def watch(trainer: Any) -> None:
 
     if RANK not in (-1, 0) or write_row in trainer.callbacks["on_train_epoch_end"]:
         return
-    if any(edge.fusion != "sum" for edge in fusion_weights(trainer.model)):
+    modules = trainer.model.modules()
+    if any(isinstance(module, FusionWeights) and module.fusion != "sum" for module in modules):
         # Not on_fit_epoch_end, which runs once more after the last epoch, for the evaluation of best.pt.
         trainer.add_callback("on_train_epoch_end", write_row)
         trainer.add_callback("on_train_end", draw)
