@@ -56,6 +56,14 @@ def weight_tags(arch: str) -> list[str]:
     return [name.partition(".")[2] for name in timm.list_models(f"{arch}.*", pretrained=True)]
 
 
+def with_tag(model_name: str) -> str:
+    """Return the name of a timm model with the tag of its weights, the default one where it has none."""
+    import timm
+
+    tag = timm.get_pretrained_cfg(model_name).tag
+    return f"{model_name.partition('.')[0]}.{tag}" if tag else model_name
+
+
 @cache
 def any_size(model_name: str, levels: tuple[int, ...]) -> dict[str, bool]:
     """Return the arguments that let a timm model take images of any size, for those made for one size.

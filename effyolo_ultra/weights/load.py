@@ -14,6 +14,7 @@ import torch
 from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.nn.timm_body import build_body, normalization_of
+from effyolo_ultra.nn.timm_models import with_tag
 from effyolo_ultra.weights import bifpn, efficientdet, openmmlab
 from effyolo_ultra.weights.files import Weights, read
 from effyolo_ultra.weights.hub import fetch
@@ -67,7 +68,7 @@ def load_asked(module: Pretrained, folder: str) -> Report:
         if module.pretrained is True:
             raise
         return Report("random weights", f"pretrained ones cannot be had. {error}", is_complete=False)
-    return load_file(module, path, module.model_name)
+    return load_file(module, path, with_tag(module.model_name))
 
 
 def find(path: str, folder: str) -> Path:
