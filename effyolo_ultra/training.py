@@ -138,6 +138,8 @@ def freeze(backbone: TimmBackbone, trainer: Any) -> None:
 
 def apply_lr_mult(optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
     """Move the parameters of each backbone with an `lr_mult` into parameter groups with its learning rate."""
+    from ultralytics.utils import LOGGER
+
     for backbone in of_class(network, TimmBackbone):
         if backbone.lr_mult == 1:
             continue
@@ -151,3 +153,7 @@ def apply_lr_mult(optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
             if split.get("param_group") == "bias":
                 split["param_group"] = "bn"  # the warm-up of biases starts high, at warmup_bias_lr, whatever their rate
             optimizer.add_param_group(split)
+        LOGGER.info(
+            f"effyolo_ultra: the backbone (layer {getattr(backbone, 'i', '?')}) learns at {backbone.lr_mult:g} x the"
+            f" learning rate, in parameter groups of its own"
+        )

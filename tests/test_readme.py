@@ -80,6 +80,14 @@ def test_weights_of_efficientdet(tmp_path):
     assert len(re.findall(r"starts from .*tf_efficientdet_d0\.pth: (\d+) of \1 tensors loaded", printed)) == 2
 
 
+@pytest.mark.slow
+def test_option_in_a_copy(tmp_path):
+    run_bash(blocks("run: option", "bash")[0], tmp_path)
+    frozen, thawed = (YOLO(tmp_path / "runs" / name / "weights" / "best.pt").model for name in ("frozen", "thawed"))
+    assert (frozen.model[0].frozen_stages, thawed.model[0].frozen_stages) == (7, -1)
+    assert str(Path("runs", "frozen", "weights", "best.pt")) in thawed.model[0].weights_from
+
+
 @pytest.mark.parametrize("code", blocks("run: python", "python"))
 def test_python(code, run_python, tmp_path):
     done = run_python(code, cwd=tmp_path)

@@ -20,6 +20,10 @@ def check_timm_name(name: str) -> str:
         raise TypeError(f"a timm model is named by a string, not {name!r}")
     if not re.fullmatch(r"\w+(\.\w+)?", name) or not timm.is_model(name):
         raise ValueError(f"timm {timm.__version__} has no model {name!r}.{nearest(name, timm.list_models())}")
+    arch, _, tag = name.partition(".")
+    if tag and tag not in (*(tags := weight_tags(arch)), "untrained"):
+        allowed = f"has the tags {', '.join(tags)}" if tags else "has no tags: there are no weights for it"
+        raise ValueError(f"{arch} in timm {timm.__version__} {allowed}; not {tag!r}.{nearest(tag, tags)}")
     return name
 
 

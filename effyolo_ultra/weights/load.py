@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,17 +9,16 @@ import torch
 
 from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.nn.bifpn import BiFPN
-from effyolo_ultra.nn.timm_body import build_body, normalization_of
+from effyolo_ultra.nn.timm_body import normalization_of
 from effyolo_ultra.nn.timm_models import with_tag
 from effyolo_ultra.weights import bifpn, efficientdet, openmmlab
 from effyolo_ultra.weights.files import Weights, read
 from effyolo_ultra.weights.hub import fetch
+from effyolo_ultra.weights.timm_layout import check_channels, shortened, through_timm
 
 if TYPE_CHECKING:
     from effyolo_ultra.nn.backbone import TimmBackbone
     from effyolo_ultra.nn.pretrained import Pretrained
-
-MARK = 2**20  # above any number that an untrained model holds, and exact in float32 with a tensor's index added
 
 
 class Misfit(WeightsError):
@@ -118,11 +113,16 @@ def fit(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tenso
     """Return the same for a backbone."""
     if not weights.tensors:
         raise WeightsError("it holds no backbone of this package")
-    return by_name(backbone, weights) if weights.layout == "Ultralytics" else through_timm(backbone, weights)
+    if weights.layout == "Ultralytics":
+        return by_name(backbone, weights)
+    tensors = openmmlab.to_timm(weights.tensors) if weights.layout == "OpenMMLab" else weights.tensors
+    return through_timm(backbone, tensors)
 
 
 def by_name(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
     """Return the state of a backbone with tensors of its own names, what is missing in them, and what is not used."""
+    from timm.models import adapt_input_conv
+
     arch = backbone.model_name.partition(".")[0]
     if weights.model_name.partition(".")[0] != arch:
         raise WeightsError(f"it holds a {weights.model_name}")
@@ -131,7 +131,8 @@ def by_name(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.T
     state, tensors = backbone.body.state_dict(), dict(weights.tensors)
     stem = next(iter(state))
     if stem in tensors and tensors[stem].ndim == 4 and tensors[stem].shape[1] != backbone.in_channels:
-        tensors[stem] = for_channels(tensors[stem], backbone.in_channels)
+        check_channels(tensors[stem].shape[1], backbone.in_channels)
+        tensors[stem] = adapt_input_conv(backbone.in_channels, tensors[stem])
     wrong = [name for name in state if name in tensors and tensors[name].shape != state[name].shape]
     if wrong:
         raise WeightsError(f"{wrong[0]} is {list(tensors[wrong[0]].shape)}, not {list(state[wrong[0]].shape)}")
@@ -140,82 +141,3 @@ def by_name(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.T
         raise WeightsError(f"{len(missing)} of {len(state)} tensors are missing: {shortened(missing)}")
     unused = [name for name in tensors if name not in state]
     return {name: tensors.get(name, tensor) for name, tensor in state.items()}, missing, unused
-
-
-def for_channels(stem: torch.Tensor, channels: int) -> torch.Tensor:
-    """Return the weight of a first convolution (C', C, k, k) for another number of channels of the image."""
-    from timm.models import adapt_input_conv
-
-    if stem.shape[1] != 3:
-        raise WeightsError(f"it is for images of {stem.shape[1]} channels, not of {channels}")
-    return adapt_input_conv(channels, stem)
-
-
-def through_timm(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
-    """Return the same by timm's own loading, which knows how each model's files differ from its modules.
-
-    A second model is loaded with tensors that are filled with their index, so that what comes from where can be read
-    off its own tensors.
-    """
-    import timm
-
-    tensors = weights.tensors
-    if weights.layout == "OpenMMLab":
-        tensors = openmmlab.to_timm(tensors)
-    marks = {
-        name: torch.full_like(tensor, MARK + i, dtype=torch.float32 if tensor.is_floating_point() else torch.int64)
-        for i, (name, tensor) in enumerate(tensors.items())
-    }
-    marked = loaded_by_timm(backbone, marks, in_channels=3)
-    seen = {
-        round(mark)
-        for tensor in marked.values()
-        for mark in tensor.flatten().unique_consecutive().tolist()
-        if mark >= MARK
-    }
-    missing = [
-        name for name, tensor in marked.items() if tensor.max() < MARK and not name.endswith("num_batches_tracked")
-    ]
-    unused = [name for i, name in enumerate(tensors) if MARK + i not in seen]
-    with torch.device("meta"):
-        whole = timm.create_model(backbone.model_name).state_dict()
-    strange = [name for name in unused if name not in whole]
-    if 10 * len(missing) > len(marked) or 10 * len(strange) > len(tensors):
-        raise WeightsError(
-            f"of its tensors, {len(strange)} are not of this model ({shortened(strange)}), and {len(missing)} of the"
-            f" model's {len(marked)} are missing ({shortened(missing)})"
-        )
-    return loaded_by_timm(backbone, tensors, backbone.in_channels), missing, unused
-
-
-def loaded_by_timm(
-    backbone: TimmBackbone, tensors: dict[str, torch.Tensor], in_channels: int
-) -> dict[str, torch.Tensor]:
-    """Return the state of a new model into which timm has loaded tensors."""
-    overlay = {"state_dict": dict(tensors)}
-    try:
-        with torch.random.fork_rng(devices=[]), no_warnings_of_timm():
-            body = build_body(
-                backbone.model_name, backbone.levels, in_channels, pretrained=True, pretrained_cfg_overlay=overlay
-            )
-    except RuntimeError as error:
-        wrong = re.findall(r"size mismatch for (\S+): .*?torch\.Size\((.*?)\).*?torch\.Size\((.*?)\)", str(error))
-        raise WeightsError("; ".join(f"{n} is {a}, not {b}" for n, a, b in wrong[:3]) or str(error)) from error
-    return body.state_dict()
-
-
-@contextlib.contextmanager
-def no_warnings_of_timm() -> Iterator[None]:
-    """Keep timm from warning of names that the report lists."""
-    logger = logging.getLogger("timm")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def shortened(names: list[str]) -> str:
-    """Return the first names of a list, and how many there are."""
-    return f"{', '.join(names[:4])}{f', ... ({len(names)} in all)' if len(names) > 4 else ''}"

@@ -309,6 +309,7 @@ def test_gradient_checkpointing_saves_memory():
         (EfficientNetBackbone, "b0", {"pretrained": "https://host/b0.pth"}, "download the file"),
         (EfficientNetBackbone, "tf_efficientnet_b0.ap_in1k", {"pretrained": "in1k"}, "two different weights"),
         (EfficientNetBackbone, "efficientnet_b8", {"pretrained": "ra_in1k"}, "timm has none for efficientnet_b8"),
+        (EfficientNetBackbone, "tf_efficientnet_b0.ap_1k", {}, "has the tags aa_in1k, ap_in1k, in1k, ns_jft_in1k; not"),
         (TimmBackbone, "convnext_atto", {"norm_eval": True}, "convnext_atto has no BatchNorm: leave out norm_eval"),
         (TimmBackbone, "vgg11", {"drop_path_rate": 0.1}, "vgg11 has no drop_path_rate"),
     ],

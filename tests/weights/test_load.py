@@ -68,6 +68,21 @@ def test_stem_for_other_numbers_of_channels(tmp_path, channels):
     torch.testing.assert_close(backbone.body.conv_stem.weight, expected)
 
 
+def test_file_for_the_same_number_of_channels(tmp_path):
+    model = timm_weights("tf_efficientnet_b0", in_chans=1)
+    torch.save(model.state_dict(), tmp_path / "grey.pth")
+    backbone = EfficientNetBackbone("b0", 1, pretrained=str(tmp_path / "grey.pth"))
+    assert backbone.load_pretrained().is_complete
+    assert torch.equal(backbone.body.conv_stem.weight, model.conv_stem.weight)
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "poolformer_s12"])
+def test_file_that_timm_cannot_prepare_for_a_model(tmp_path, name):
+    torch.save(timm_weights("tf_efficientnet_b0").state_dict(), tmp_path / "b0.pth")
+    with pytest.raises(WeightsError, match=f"b0.pth .timm layout. does not fit {name}: timm cannot read it as this"):
+        TimmBackbone(name, pretrained=str(tmp_path / "b0.pth")).load_pretrained()
+
+
 def test_efficientdet_checkpoint(tmp_path):
     import effdet
 
@@ -159,6 +174,11 @@ def stock_network(path):
             "are not of this model (bl",
         ),
         (lambda p: torch.save(timm_weights("convnext_atto").state_dict(), p), "w.pth", "are not of this model (stem.0"),
+        (
+            lambda p: torch.save(timm_weights("tf_efficientnet_b0", in_chans=4).state_dict(), p),
+            "w.pth",
+            "it is for images of 4 channels, which cannot be adapted to 3",
+        ),
         (lambda p: torch.save({"state_dict": {}, "epoch": 3}, p), "w.pth", "holds no tensors by name"),
         (traps, "w.pth", "holds no tensors by name" if IS_COMPLETE else "reads files that hold more"),
         (traps, "w.pt", "holds no tensors by name" if IS_COMPLETE else "reads files that hold more"),
