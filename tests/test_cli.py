@@ -17,7 +17,7 @@ from ultralytics import YOLO
 
 from effyolo_ultra.shapes import CLASSES, make_shapes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("command")]  # one process trains for all of them
 
 YOLO_COMMAND = str(Path(sysconfig.get_path("scripts")) / "yolo")
 MODELS = ["yolov5-effb3-bifpn.yaml", "yolov5s-effnet-bifpn.yaml", "yolov5n-effdet.yaml", "yolov5-effb0-pan.yaml"]
