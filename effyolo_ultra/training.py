@@ -45,10 +45,11 @@ def start(module: Pretrained, network: nn.Module, trainer: Any) -> None:
     """Load the weights that a module asks for, unless a checkpoint has given them, and say where they are from."""
     from ultralytics.utils import LOGGER, RANK
 
-    if module.weights_from:
-        if module.given_by and not trainer.resume:
-            module.weights_from = f"{module.given_by}, which started from {module.weights_from}"
-        report = Report(module.weights_from)
+    if module.weights_from and trainer.resume:
+        report = Report(module.weights_from, f"the training goes on from {trainer.args.model}")
+    elif module.weights_from:
+        given_by = f"{module.given_by}, which started from " if module.given_by else ""
+        report = Report(f"{given_by}{module.weights_from}")
     elif trainer.args.pretrained is False:
         report = Report("random weights (pretrained=False)")
     else:
@@ -58,7 +59,7 @@ def start(module: Pretrained, network: nn.Module, trainer: Any) -> None:
     if RANK in (-1, 0):
         log = LOGGER.info if report.is_complete else LOGGER.warning
         where = f"the {module.title} (layer {getattr(module, 'i', '?')})"
-        log(f"effyolo_ultra: {where} starts from {report}")
+        log(f"effyolo_ultra: {where} {'had started' if trainer.resume else 'starts'} from {report}")
         if report.source.startswith("random weights") and getattr(module, "is_fixed", False):
             LOGGER.warning(
                 f"effyolo_ultra: {where} has frozen stages or statistics of random weights: they stay random"
@@ -96,12 +97,14 @@ def load_network(network: nn.Module, weights: Any, load: Callable[[], None]) -> 
     for cls in (TimmBackbone, BiFPN):
         for module, other in zip(of_class(network, cls), of_class(source, cls)):
             try:
-                put(module, of_module(other), "")
+                report = put(module, of_module(other), "")
             except WeightsError as error:
                 LOGGER.warning(
                     f"effyolo_ultra: the {module.title} does not take the weights of the checkpoint: {error}"
                 )
                 continue
+            if not report.is_complete:
+                LOGGER.warning(f"effyolo_ultra: the {module.title} takes a part of the checkpoint: {report.details}")
             module.weights_from = other.weights_from
             module.given_by = str(getattr(source, "pt_path", None) or other.given_by)
 

@@ -162,7 +162,8 @@ def test_resumed_training_keeps_where_the_weights_are_from(folder, network):
         model.train(**settings, device="cpu", project=str(folder / "runs"), name="stopped")
     last = model.trainer.last
     trainer, log = train(folder, str(last), resume=True)
-    assert trainer.start_epoch == 1 and f"starts from {folder / 'b0.pth'}\n" in log
+    assert trainer.start_epoch == 1
+    assert f"(layer 0) had started from {folder / 'b0.pth'}: the training goes on from {last}\n" in log
     assert torch.load(trainer.best, weights_only=False)["model"].model[0].weights_from == str(folder / "b0.pth")
 
 

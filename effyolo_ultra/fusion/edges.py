@@ -81,7 +81,7 @@ def load(model: Model | Any) -> nn.Module:
         if not path.is_file():
             raise UnknownNameError(f"there is no file '{path}'; give the path of a .pt file, such as best.pt")
         if path.suffix != ".pt":
-            raise WeightsError(f"fusion weights are read from a .pt file, not from '{path}': exports hold constants")
+            raise WeightsError(f"fusion weights are read from a .pt file of Ultralytics, not from '{path}'")
         from ultralytics import YOLO
 
         try:

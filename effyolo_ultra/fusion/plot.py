@@ -51,7 +51,9 @@ def check_target(path: Path, overwrite: bool) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"a picture ends in {', '.join(SUFFIXES)}, not '{path.name}'")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"'{path}' is there already; choose another name, or ask to overwrite it")
+        raise FileExistsError(
+            f"'{path}' is there already; choose another name, or ask to replace it (overwrite=True, --overwrite)"
+        )
 
 
 def draw_network(edges: Sequence[FusionEdge]) -> Figure:

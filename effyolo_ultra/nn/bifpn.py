@@ -171,7 +171,7 @@ def check_path(pretrained: bool | str) -> bool | str:
         return pretrained
     raise ValueError(
         "pretrained of a BiFPN must be false or the path of a file with one, such as tf_efficientdet_d0.pth, not"
-        f" {pretrained!r}"
+        f" {pretrained!r}; where that stands at the top of the file for the backbone, write it in the backbone's row"
     )
 
 
