@@ -68,7 +68,7 @@ class Watched(DetectionTrainer):
         self.groups = [{**group} for group in self.optimizer.param_groups]
 
 
-def train(folder, model, **arguments):
+def train(folder, model, load=None, **arguments):
     """Train on the CPU and return the trainer and what Ultralytics has logged."""
     from ultralytics.utils import LOGGER
 
@@ -80,6 +80,8 @@ def train(folder, model, **arguments):
     LOGGER.addFilter(filter_)
     try:
         yolo = YOLO(model)
+        if load:
+            yolo.load(load)
         yolo.train(trainer=Watched, **settings)
     finally:
         LOGGER.removeFilter(filter_)
@@ -190,7 +192,7 @@ def test_weights_of_another_network(folder, network, other):
             module.weights_from = "somewhere"
     model.save(folder / f"{other}.pt")
     given = model.model.state_dict()
-    trainer, log = train(folder, network(pretrained="b0.pth"), pretrained=str(folder / f"{other}.pt"))
+    trainer, log = train(folder, network(pretrained="b0.pth"), load=str(folder / f"{other}.pt"))
     own = torch.load(folder / "b0.pth", weights_only=True)
     for key, value in backbone_state(trainer.started_from).items():
         expected = given[f"model.0.body.{key}"].half().to(value.dtype) if other == "b0" else own[key]

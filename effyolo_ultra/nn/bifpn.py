@@ -14,6 +14,7 @@ from effyolo_ultra.nn.pretrained import Pretrained
 from effyolo_ultra.nn.same_padding import same_max_pool2d
 from effyolo_ultra.row import Built, Pyramid, Row
 
+is_compiling = getattr(torch.compiler, "is_compiling", lambda: False)  # torch has it since 2.3
 MOST_REPEATS = 8  # of EfficientDet-D7x, the largest one (table 1)
 
 
@@ -108,7 +109,7 @@ class BiFPN(Pretrained):
         pyramid = list(pyramid)
         if len(pyramid) != len(self.levels) - len(self.extra_levels):
             raise ValueError(f"this BiFPN takes {len(self.levels) - len(self.extra_levels)} levels, not {len(pyramid)}")
-        if self.is_fused and not torch.compiler.is_compiling():
+        if self.is_fused and not is_compiling():
             self.fuse()
         for lateral in self.extra_levels:
             pyramid.append(same_max_pool2d(lateral(pyramid[-1])))
