@@ -1,6 +1,5 @@
 """The main job with the stock `yolo` command, from a directory outside the checkout."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,9 +12,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from small_data import write_small_data
 from ultralytics import YOLO
-
-from effyolo_ultra.shapes import CLASSES, make_shapes
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("command")]  # one process trains for all of them
 
@@ -35,10 +33,7 @@ def yolo(folder, *args, check=True):
 def folder(tmp_path_factory):
     """A directory outside the checkout with a small data set."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    make_shapes(folder / "small", train=24, val=8, imgsz=96)
-    names = {i: name for i, name in enumerate(CLASSES)}
-    data = {"path": str(folder / "small"), "train": "images/train", "val": "images/val", "names": names}
-    (folder / "small.yaml").write_text(json.dumps(data), encoding="utf-8")  # JSON is YAML
+    write_small_data(folder, train=24, val=8, imgsz=96)
     return folder
 
 

@@ -10,11 +10,11 @@ import pytest
 import timm
 import torch
 import ultralytics.engine.trainer
+from small_data import write_small_data
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from effyolo_ultra.nn import TimmBackbone
-from effyolo_ultra.shapes import CLASSES, make_shapes
 from effyolo_ultra.zoo import model_path
 
 
@@ -22,10 +22,7 @@ from effyolo_ultra.zoo import model_path
 def folder(tmp_path_factory):
     """A small data set, in colour and in grey, and weights of an EfficientNet-B0."""
     folder = tmp_path_factory.mktemp("training")
-    make_shapes(folder / "small", train=8, val=4, imgsz=64)
-    names = dict(enumerate(CLASSES))
-    data = {"path": str(folder / "small"), "train": "images/train", "val": "images/val", "names": names}
-    (folder / "small.yaml").write_text(json.dumps(data), encoding="utf-8")
+    data = write_small_data(folder)
     (folder / "grey.yaml").write_text(json.dumps({**data, "channels": 1}), encoding="utf-8")
     torch.manual_seed(1)
     model = timm.create_model("tf_efficientnet_b0")

@@ -1,17 +1,16 @@
 """The course of the fusion weights in trainings with the stock trainer and the stock command."""
 
 import csv
-import json
 import subprocess
 import sysconfig
 from pathlib import Path
 
 import pytest
+from small_data import write_small_data
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from effyolo_ultra.fusion import course, fusion_weights
-from effyolo_ultra.shapes import CLASSES, make_shapes
 
 MODEL = """
 nc: 8
@@ -39,10 +38,7 @@ EDGES = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("course")
-    make_shapes(folder / "small", train=8, val=4, imgsz=64)
-    names = dict(enumerate(CLASSES))
-    data = {"path": str(folder / "small"), "train": "images/train", "val": "images/val", "names": names}
-    (folder / "small.yaml").write_text(json.dumps(data), encoding="utf-8")
+    write_small_data(folder)
     (folder / "weighted.yaml").write_text(MODEL.replace("{options}", ""), encoding="utf-8")
     (folder / "sum.yaml").write_text(MODEL.replace("{options}", ", {fusion: sum}"), encoding="utf-8")
     return folder

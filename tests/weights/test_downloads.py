@@ -1,6 +1,5 @@
 """The stock command against a stand-in of the hub: what asks it for weights, and what does not."""
 
-import json
 import os
 import subprocess
 import sysconfig
@@ -10,9 +9,8 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save
+from small_data import write_small_data
 from weights.hub_standin import HubStandin, hub_env
-
-from effyolo_ultra.shapes import CLASSES, make_shapes
 
 pytestmark = pytest.mark.slow
 REPO = "timm/tf_efficientnet_b0.ns_jft_in1k"
@@ -22,9 +20,7 @@ TRAIN = ["data=small.yaml", "epochs=1", "batch=4", "plots=False", *QUICK]
 
 @pytest.fixture
 def folder(tmp_path):
-    make_shapes(tmp_path / "small", train=8, val=4, imgsz=64)
-    data = {"path": str(tmp_path / "small"), "train": "images/train", "val": "images/val"}
-    (tmp_path / "small.yaml").write_text(json.dumps({**data, "names": dict(enumerate(CLASSES))}), encoding="utf-8")
+    write_small_data(tmp_path)
     return tmp_path
 
 
