@@ -23,7 +23,6 @@ from ultralytics.nn.tasks import DetectionModel
 
 from benchmarks.page import ROOT, write_between
 from effyolo_ultra import model_path
-from effyolo_ultra.nn import BiFPN
 
 CHANNELS, STRIDES, IMAGE = (40, 112, 320), (8, 16, 32), 640
 REPEATS, WARM_UP = 40, 5
@@ -66,17 +65,9 @@ def necks() -> dict[str, Neck]:
     return {name: Neck(document).eval().to(memory_format=torch.channels_last) for name, document in documents.items()}
 
 
-class Computed(BiFPN):
-    """A BiFPN that computes its fusion weights in each forward pass, at inference too."""
-
-    is_fused = False
-
-
 def computed(neck: Neck) -> Neck:
-    """Return a copy of a neck without constant fusion weights."""
-    neck = copy.deepcopy(neck).train().eval()  # training drops what was constant
-    neck.layers[0].__class__ = Computed
-    return neck
+    """Return a copy of a neck that computes its fusion weights in each forward pass."""
+    return copy.deepcopy(neck).train().eval()  # training drops what was constant
 
 
 def pyramid() -> list[torch.Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -33,6 +33,7 @@ class StockParser:
         document: The model YAML.
         rows: Its rows.
         undeclared: Names of the modules that the stock parser cannot know.
+        stands_for: Names that it does not know either, with the stock module that it is to build for each.
         ch: Channels of the image.
     """
 
@@ -43,11 +44,12 @@ class StockParser:
         document: ModelDocument,
         rows: list[Row],
         undeclared: Container[str],
+        stands_for: Mapping[str, str],
         ch: int,
     ):
         self.stock, self.tasks, self.document, self.ch = stock, tasks, document, ch
         self.undeclared = {row.index for row in rows if row.module in undeclared}
-        self.rows = [lower(row, document) for row in rows]
+        self.rows = [lower(row, document, stands_for) for row in rows]
         self.sources = {row.index: (row.sources, row.is_list) for row in rows}
         self.given: dict[int, Output] = {-1: Feature(ch, 1)}
         self._ran: dict[int, Any] = {-1: on_meta(self.given[-1])}
@@ -133,11 +135,11 @@ class StockParser:
         return None
 
 
-def lower(row: Row, document: ModelDocument) -> list[Any]:
-    """Return a stock row as written, its named values looked up, without the name of anchors that are not used."""
+def lower(row: Row, document: ModelDocument, stands_for: Mapping[str, str]) -> list[Any]:
+    """Return a row as the stock parser takes it: named values looked up, no anchors, which are not used."""
     source, repeats, module, args = copy.deepcopy(document.written[row.index])
     args = [arg for arg in args if not (document.has_anchors and arg == "anchors")]
-    return [source, repeats, module, document.named(row.index, args)]
+    return [source, repeats, stands_for.get(module, module), document.named(row.index, args)]
 
 
 def on_meta(output: Output) -> Any:

@@ -30,7 +30,7 @@ def register() -> None:
 
 def patch_tasks(tasks: ModuleType) -> None:
     """Let `ultralytics.nn.tasks` find our model YAMLs, build our rows and load our checkpoints."""
-    from effyolo_ultra.registry import IN_CHECKPOINTS, MODULES
+    from effyolo_ultra.registry import IN_CHECKPOINTS, MODULES, WITH_FUSE
 
     # The only place where Ultralytics turns a model YAML into layers.
     stock_parse_model = wrappable(tasks, "parse_model", "d", "ch", "verbose")
@@ -40,6 +40,8 @@ def patch_tasks(tasks: ModuleType) -> None:
     stock_check_yaml = wrappable(tasks, "check_yaml", "file", "suffix", "hard")
     # Loads a checkpoint into a network; a tensor of another backbone can have the same name and shape.
     stock_load = wrappable(tasks.BaseModel, "load", "self", "weights", "verbose")
+    # Prepares a network for inference, but folds only BatchNorms of Ultralytics' own classes.
+    stock_fuse = wrappable(tasks.BaseModel, "fuse", "self", "verbose", optional=("imgsz",))
     if not stock_parse_model:
         return
 
@@ -70,8 +72,16 @@ def patch_tasks(tasks: ModuleType) -> None:
 
         load_network(self, weights, lambda: stock_load(self, weights, verbose))
 
+    @functools.wraps(stock_fuse)
+    def fuse(self: Any, *args: Any, **kwargs: Any) -> Any:
+        for module in self.modules():  # first, because the stock function ends with a summary of the network
+            if isinstance(module, WITH_FUSE):
+                module.fuse()
+        return stock_fuse(self, *args, **kwargs)
+
     wrap(tasks, "parse_model", parse_model)
     wrap(tasks.BaseModel, "load", load)
+    wrap(tasks.BaseModel, "fuse", fuse)
     wrap(tasks, "yaml_model_load", yaml_model_load)
     wrap(tasks, "check_yaml", check_yaml)
     # Imports yaml_model_load by name; it is there already where this package is imported after Ultralytics.
@@ -145,8 +155,16 @@ def find(stock: Callable[..., Any], kind: str, file: str | Path, *args: Any, **k
     return found or str(zoo.find(kind, name) or "") or found
 
 
-def wrappable(owner: ModuleType | type, name: str, *parameters: str) -> Callable[..., Any] | None:
+def wrappable(
+    owner: ModuleType | type, name: str, *parameters: str, optional: tuple[str, ...] = ()
+) -> Callable[..., Any] | None:
     """Return a function of Ultralytics that is to be wrapped, None if it is wrapped already.
+
+    Args:
+        owner: The module or class that has it.
+        name: Its name.
+        parameters: The names of its parameters.
+        optional: More parameters that only newer versions have.
 
     Raises:
         UltralyticsVersionError: If it is not there, or does not have the expected form.
@@ -155,7 +173,7 @@ def wrappable(owner: ModuleType | type, name: str, *parameters: str) -> Callable
     if hasattr(function, "wrapped_by_effyolo_ultra"):
         return None
     found = list(inspect.signature(function).parameters) if callable(function) else None
-    if found != list(parameters):
+    if found not in (list(parameters), [*parameters, *optional]):
         version = getattr(sys.modules.get("ultralytics"), "__version__", "of unknown version")
         form = f"takes ({', '.join(found)})" if found is not None else "is missing"
         raise UltralyticsVersionError(

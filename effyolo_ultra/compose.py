@@ -48,6 +48,7 @@ class Neck:
     outputs: str
     scale: Mapping[str, tuple[float, float]]
     last_level: int = 5
+    head: str = "Detect"
 
 
 def pan_rows(concat: str, skip: str) -> str:
@@ -85,7 +86,8 @@ def bifpn_neck(title: str, last_level: int) -> Neck:
     levels = range(3, last_level + 1)
     rows = "  - [0, 3, BiFPN, [64{options}]] # 1\n"
     rows += "".join(f"  - [1, 1, PyramidLevel, [{k}]] # {k - 1} (P{k}/{2**k})\n" for k in levels)
-    return Neck(title, rows, str([k - 1 for k in levels]), BIFPN_SCALE, last_level)
+    # The heads of EfficientDet are separable too; YOLOv5's would take more multiply-adds than such a neck saves.
+    return Neck(title, rows, str([k - 1 for k in levels]), BIFPN_SCALE, last_level, "LightDetect")
 
 
 PAN_SCALE = {variant: pan_scale(variant) for variant in EFFICIENTDET}
@@ -107,7 +109,7 @@ EFFICIENTDET_OF = {None: "D0 (n) to D4 (x)", "b5": "D5", "b6": "D6 and D7", "b7"
 
 
 def compose(neck: str, variant: str | None = None) -> str:
-    """Return a model YAML: an EfficientNet, a neck and YOLOv5's anchor-free detection head.
+    """Return a model YAML: an EfficientNet, a neck and YOLOv5's anchor-free detection head, light behind BiFPN cells.
 
     Args:
         neck: 'pan', 'wpan' (weighted PAN, row by row), or stacked BiFPN cells, 'bifpn', 'bifpn-p7' or 'bifpn-p8'.
@@ -129,11 +131,12 @@ def compose(neck: str, variant: str | None = None) -> str:
     options += ["fusion: sum"] if variant in UNWEIGHTED else []
     rows = parts.rows.format(p5=p5, options=f", {{{', '.join(options)}}}" if options else "")
     sizes = EFFICIENTDET_OF.get(variant)
+    light = ", with separable convolutions" if parts.head == "LightDetect" else ""
     hint = f"# Weights:  a line `pretrained: <checkpoint>` starts backbone and neck from EfficientDet {sizes}\n"
     return f"""\
 # Backbone: {backbone}
 # Neck:     {parts.title.format(sizes=sizes)}
-# Head:     YOLOv5's, anchor-free (the one of Ultralytics' yolov5*u models), on P3 to P{parts.last_level}
+# Head:     YOLOv5's, anchor-free (the one of Ultralytics' yolov5*u models){light}, on P3 to P{parts.last_level}
 {hint if parts.last_level > 5 else ""}# Needs the package effyolo_ultra. Licence: AGPL-3.0
 
 nc: 80 # number of classes; the data set's own number replaces it
@@ -143,7 +146,7 @@ backbone: # [from, repeats, module, args]
 
 head:
 {rows}
-  - [{parts.outputs}, 1, Detect, [nc]]
+  - [{parts.outputs}, 1, {parts.head}, [nc]]
 """
 
 

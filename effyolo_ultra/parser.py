@@ -3,7 +3,8 @@
 The stock parser stays the only authority on stock rows. A row of ours is *lowered*: its module is built here, and the
 stock parser is given a row of its own that declares the module's output channels. Where a row of ours takes the output
 of a stock row, the stock parser is asked for its channels (both in _probe.py). One stock call on the lowered rows
-builds every stock layer in its full context, and the modules take the places of their declarations.
+builds every stock layer in its full context, and the modules take the places of their declarations. A light head is
+lowered to the stock head, and made light where that has been built.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from effyolo_ultra._probe import StockParser
 from effyolo_ultra._table import replace_lines, table_line
 from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError, UnknownNameError, nearest
+from effyolo_ultra.nn.light_head import light_heads, lighten
 from effyolo_ultra.registry import ALIASES
 from effyolo_ultra.row import Built, Pyramid, Row, pyramid_needs_level
 from effyolo_ultra.zoo import check_scale_letter, list_models
@@ -51,11 +53,12 @@ def parse_model(
     """
     document = ModelDocument(d)
     check_names(document, tasks, modules)
-    if not document.names_any_of(modules):
+    light = light_heads(tasks)
+    if not document.names_any_of([*modules, *light]):
         return stock(d, ch, verbose)
 
     rows = list(document.rows())
-    parser = StockParser(stock, tasks, document, rows, modules, ch)
+    parser = StockParser(stock, tasks, document, rows, modules, light, ch)
     try:
         built = build_registered(rows, modules, parser)
         lines = {}
@@ -65,8 +68,13 @@ def parse_model(
                 module.np = sum(p.numel() for p in module.parameters())
                 module.i, module.f, module.type = row.index, document.written[row.index][0], str(type(module))[8:-2]
                 lines[row.index] = table_line(module, row.scaling.repeats(row.repeats), args)
-        with replace_lines(tasks.LOGGER, lines):
+        with replace_lines(tasks.LOGGER, lines, [row.index for row in rows if row.module in light]) as held:
             model = parser.build(verbose)
+        for row in rows:
+            if row.module in light:
+                lighten(model[row.index], row.module)
+                if row.index in held:
+                    tasks.LOGGER.info(table_line(model[row.index], row.repeats, held[row.index]))
     except ModelYAMLError:
         raise
     except Exception as error:  # of the stock parser, which does not say where
@@ -114,7 +122,7 @@ def load_model_yaml(
     document = ModelDocument(d)
     document.check_parts()
     check_names(document, tasks, modules)
-    if document.names_any_of(modules):
+    if document.names_any_of([*modules, *light_heads(tasks)]):
         document.check_head()
         if document.has_anchors:
             tasks.LOGGER.info(
@@ -159,7 +167,8 @@ def build(cls: Any, row: Row) -> Built:
 
 def check_names(document: ModelDocument, tasks: ModuleType, modules: Mapping[str, type]) -> None:
     """Raise a ModelYAMLError for the first row whose module neither we nor Ultralytics know."""
-    document.check_names(lambda name: name in modules or is_stock(tasks, name), [*modules, *stock_names(tasks)])
+    ours = [*modules, *light_heads(tasks)]
+    document.check_names(lambda name: name in ours or is_stock(tasks, name), [*ours, *stock_names(tasks)])
 
 
 def is_stock(tasks: ModuleType, name: str) -> bool:

@@ -6,6 +6,7 @@ from effyolo_ultra.nn.backbone import EfficientNetBackbone, TimmBackbone, rebuil
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.nn.bifpn_cell import BiFPNCell, BiFPNNode, Lateral
 from effyolo_ultra.nn.fusion import BiFPN_Add, BiFPN_Concat, FusionWeights
+from effyolo_ultra.nn.light_head import Integral, SeparableConv
 from effyolo_ultra.nn.pyramid import PyramidLevel
 
 # What public YAML files call the same modules: name -> (class, number of inputs that the name promises).
@@ -23,5 +24,8 @@ MODULES: dict[str, type] = {
     **{name: cls for name, (cls, _) in ALIASES.items()},
 }
 
+# What has a form of its own for inference, which its `fuse` gives it.
+WITH_FUSE = (TimmBackbone, FusionWeights)
+
 # Everything of this package that a checkpoint names.
-IN_CHECKPOINTS = [*MODULES.values(), rebuild, BiFPNCell, BiFPNNode, Lateral, FusionWeights]
+IN_CHECKPOINTS = [*MODULES.values(), rebuild, BiFPNCell, BiFPNNode, Lateral, FusionWeights, SeparableConv, Integral]

@@ -163,11 +163,13 @@ def test_table_shows_the_real_rows(lines):
     stock = len(lines)
     YOLO("yolov8n.yaml", verbose=True)
     rows = {int(line[:3]): line for line in lines[:stock] if line[:3].strip().isdigit()}
-    parameters = YOLO("yolov5s-effdet.yaml").model.model[1].np
+    model = YOLO("yolov5s-effdet.yaml").model.model
     assert "effyolo_ultra.nn.backbone.EfficientNetBackbone" in rows[0] and "['b1']" in rows[0]
-    assert rows[1].split()[:5] == ["1", "0", "4", str(parameters), "effyolo_ultra.nn.bifpn.BiFPN"]
+    assert rows[1].split()[:5] == ["1", "0", "4", str(model[1].np), "effyolo_ultra.nn.bifpn.BiFPN"]
     assert "[88]" in rows[1]
-    assert "ultralytics.nn.modules.head.Detect" in rows[5]
+    head = "effyolo_ultra.nn.light_head.LightDetect"
+    assert rows[5].split()[:6] == ["5", "[2,", "3,", "4]", "1", str(model[5].np)] and f"{head}      [80, " in rows[5]
+    assert model[5].np == sum(p.numel() for p in model[5].parameters())
     assert not any(".Index" in line for line in lines)
     columns = [line.index("ultralytics.nn.modules") for line in lines if "ultralytics.nn.modules" in line]
     assert {rows[0].index("effyolo_ultra")} == set(columns)

@@ -13,6 +13,7 @@ from torch import nn
 
 from effyolo_ultra.errors import nearest
 from effyolo_ultra.nn._checks import check_bool, check_int, check_levels, check_number
+from effyolo_ultra.nn.folding import fold_batch_norm, foldable, gate_in_place, remove_batch_norm
 from effyolo_ultra.nn.pretrained import Pretrained
 from effyolo_ultra.nn.timm_body import batch_norms, build_body, modules_up_to, normalization
 from effyolo_ultra.nn.timm_models import check_pretrained, check_timm_name
@@ -48,6 +49,9 @@ class TimmBackbone(Pretrained):
     """
 
     title = "backbone"
+    folded: Sequence[
+        tuple[str, str]
+    ] = ()  # the convolutions that do the work of a BatchNorm since `fuse`, and its name
 
     def __init__(
         self,
@@ -142,6 +146,25 @@ class TimmBackbone(Pretrained):
 
         self.body = convert_sync_batchnorm(self.body)
 
+    def fuse(self) -> None:
+        """Fold the BatchNorms behind convolutions, and the division by `std`, into the convolutions, for inference."""
+        if self.folded:
+            return
+        is_whole, training = shapes(self) == self.built, self.training
+        self.eval()
+        side = 2 ** (max(self.levels) + 2)
+        pairs, stem = foldable(self.body, self.mean.new_empty(1, self.in_channels, side, side))
+        for conv, norm in pairs:
+            fold_batch_norm(self.body, conv, norm)
+        if stem and self.std is not None:
+            conv = self.body.get_submodule(stem)
+            conv.weight = nn.Parameter(conv.weight / self.std, conv.weight.requires_grad)
+            self.std = None
+        gate_in_place(self.body)
+        self.folded = pairs
+        self.built = shapes(self) if is_whole else self.built
+        self.train(training)
+
     @property
     def gives_nhwc(self) -> bool:
         """Whether the model itself gives (N, H, W, C), as Swin does."""
@@ -149,7 +172,8 @@ class TimmBackbone(Pretrained):
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Return the pyramid of an image (N, C, H, W) in 0..1: a tensor (N, C_k, H / 2^k, W / 2^k) for each level."""
-        pyramid = self.body((image - self.mean) / self.std)
+        image = image - self.mean
+        pyramid = self.body(image if self.std is None else image / self.std)
         return [x.permute(0, 3, 1, 2) for x in pyramid] if self.gives_nhwc else pyramid
 
     @classmethod
@@ -178,6 +202,7 @@ class TimmBackbone(Pretrained):
             "attributes": own,
             "weights": self.state_dict(),
             "dtype": self.mean.dtype,
+            "divides": self.std is not None,
             "fixed": [name for name, parameter in self.named_parameters() if not parameter.requires_grad],
             "eval": [name for name, module in self.named_modules() if not module.training],
         }
@@ -187,12 +212,21 @@ class TimmBackbone(Pretrained):
         if "weights" not in state:  # of a copy, or a plain pickle
             return super().__setstate__(state)
         self.to(state["dtype"])  # for the buffers that are not in the state dict
+        if not state.get("divides", True):
+            self.std = None
+        for conv, norm in state["attributes"].get("folded", ()):
+            conv = self.body.get_submodule(conv)
+            conv.bias = nn.Parameter(conv.weight.new_empty(conv.out_channels))
+            remove_batch_norm(self.body, norm)
+        if state["attributes"].get("folded"):
+            gate_in_place(self.body)
         self.load_state_dict(state["weights"], assign=True)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in state["fixed"])
         for name, module in self.named_modules():
             module.training = name not in state["eval"]
         self.__dict__.update(state["attributes"])
+        self.built = shapes(self)
 
     def __deepcopy__(self, memo: dict) -> TimmBackbone:
         clone = self.__class__.__new__(self.__class__)

@@ -14,7 +14,6 @@ from effyolo_ultra.nn.pretrained import Pretrained
 from effyolo_ultra.nn.same_padding import same_max_pool2d
 from effyolo_ultra.row import Built, Pyramid, Row
 
-is_compiling = getattr(torch.compiler, "is_compiling", lambda: False)  # torch has it since 2.3
 MOST_REPEATS = 8  # of EfficientDet-D7x, the largest one (table 1)
 
 
@@ -109,26 +108,11 @@ class BiFPN(Pretrained):
         pyramid = list(pyramid)
         if len(pyramid) != len(self.levels) - len(self.extra_levels):
             raise ValueError(f"this BiFPN takes {len(self.levels) - len(self.extra_levels)} levels, not {len(pyramid)}")
-        if self.is_fused and not is_compiling():
-            self.fuse()
         for lateral in self.extra_levels:
             pyramid.append(same_max_pool2d(lateral(pyramid[-1])))
         for cell in self.cells:
             pyramid = cell(pyramid, self.cells[0] if self.shared_weights else cell)
         return pyramid
-
-    @property
-    def is_fused(self) -> bool:
-        """Whether Ultralytics' `fuse` has folded the BatchNorms, as it does where a network is used for inference."""
-        # It has no hook for modules of others, but folds the convolutions in here.
-        return not self.training and not hasattr(self.cells[0].nodes[0].conv[-1], "bn")
-
-    def fuse(self) -> None:
-        """Make the fusion weights constants, once; what they are multiplied with is read and written fewer times."""
-        for cell in self.cells[:1] if self.shared_weights else self.cells:
-            for node in cell.nodes:
-                if node.fuse.weights.constants is None:
-                    node.fuse.weights.fuse()
 
     @classmethod
     def from_row(cls, row: Row) -> Built:

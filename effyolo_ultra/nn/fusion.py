@@ -45,7 +45,8 @@ class FusionWeights(nn.LocalResponseNorm):
             raise ValueError(f"this fusion takes {self.inputs} feature maps, not {len(features)}")
         if self.fusion == "sum":
             return list(features)
-        return [w.to(x.dtype) * x for w, x in zip(self.normalized().unbind(), features)]
+        weights = self.constants or self.normalized().unbind()
+        return [x * (w if isinstance(w, float) else w.to(x.dtype)) for w, x in zip(weights, features)]
 
     def normalized(self) -> torch.Tensor:
         """Return the normalised weights (inputs,)."""

@@ -21,8 +21,14 @@ class SameConv2d(nn.Conv2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve (N, C, H, W) to (N, C', ceil(H / 2), ceil(W / 2))."""
         top, left = (1 - int(size) % 2 for size in x.shape[-2:])
-        weight = pad_kernel(self.weight, top, left) if top or left else self.weight
         padding = [k // 2 for k in self.kernel_size]
+        weight = self.weight
+        if (top or left) and torch.onnx.is_in_onnx_export():
+            # Runtimes of ONNX make this one convolution with uneven padding, which is faster than a larger kernel.
+            x = F.pad(x, (padding[1] - left, padding[1], padding[0] - top, padding[0]))
+            padding = [0, 0]
+        elif top or left:
+            weight = pad_kernel(weight, top, left)
         return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
