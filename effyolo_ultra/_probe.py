@@ -50,6 +50,7 @@ class StockParser:
         self.stock, self.tasks, self.document, self.ch = stock, tasks, document, ch
         self.undeclared = {row.index for row in rows if row.module in undeclared}
         self.rows = [lower(row, document, stands_for) for row in rows]
+        self._channels: dict[int, int] = {}  # of each row, as far as the stock parser has been asked
         self.sources = {row.index: (row.sources, row.is_list) for row in rows}
         self.given: dict[int, Output] = {-1: Feature(ch, 1)}
         self._ran: dict[int, Any] = {-1: on_meta(self.given[-1])}
@@ -57,7 +58,7 @@ class StockParser:
     def declare(self, index: int, output: Output) -> None:
         """Tell the stock parser what a row gives that it cannot know."""
         channels = sum(output.values()) if isinstance(output, Pyramid) else output.channels
-        self.rows[index] = [-1, 1, "Index", [channels, 0]]
+        self.rows[index], self._channels[index] = declaration(channels), channels
         self.given[index] = output
         self._ran[index] = on_meta(output)
         self.undeclared.discard(index)
@@ -65,15 +66,23 @@ class StockParser:
     def output(self, index: int, asked_by: Row) -> Output:
         """Return what a row gives: as declared, or as the stock parser says."""
         if index not in self.given:
-            rows = self.rows[: index + 1]
-            try:
-                *layers, probe = self._build([*rows, [index, 1, "nn.BatchNorm2d", []]], "meta")
-            except Exception:
-                self._build(rows, "meta")  # fails too, unless it is the probe that cannot be built
-                asked_by.error(f"layer {index} gives no single feature map (N, C, H, W).")
-            self._run(layers)
-            self.given[index] = Feature(probe.num_features, self._stride(index, asked_by))
+            if index not in self._channels:
+                self._ask(index, asked_by)
+            self.given[index] = Feature(self._channels[index], self._stride(index, asked_by))
         return self.given[index]
+
+    def _ask(self, index: int, asked_by: Row) -> None:
+        """Ask for the channels of all rows up to this one; those known already are declared, and so built only once."""
+        known = self._channels
+        rows = [declaration(known[i]) if i in known else row for i, row in enumerate(self.rows[: index + 1])]
+        unknown = [i for i in range(index + 1) if i not in known]
+        try:
+            layers = self._build([*rows, *([i, 1, "nn.BatchNorm2d", []] for i in unknown)], "meta")
+        except Exception:
+            self._build(rows, "meta")  # fails too, unless it is a probe that cannot be built
+            asked_by.error(f"layer {index} gives no single feature map (N, C, H, W).")
+        self._run(layers[: index + 1])
+        known.update((i, probe.num_features) for i, probe in zip(unknown, layers[index + 1 :]))
 
     def _run(self, layers: Sequence[nn.Module]) -> None:
         """Run the stock layers that have not run yet."""
@@ -133,6 +142,11 @@ class StockParser:
             except Exception:
                 return index
         return None
+
+
+def declaration(channels: int) -> list[Any]:
+    """Return a stock row that says how many channels it gives."""
+    return [-1, 1, "Index", [channels, 0]]
 
 
 def lower(row: Row, document: ModelDocument, stands_for: Mapping[str, str]) -> list[Any]:

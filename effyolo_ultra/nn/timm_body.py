@@ -36,6 +36,8 @@ def build_body(
         if "drop_path_rate" in str(error):
             raise ValueError(f"{model_name} has no drop_path_rate in timm: leave it out") from None
         raise
+    if body.feature_info.reduction() != [2**level for level in levels]:
+        raise ValueError(f"{model_name} gives strides {body.feature_info.reduction()} for the levels {list(levels)}")
     if hasattr(body, "_stage_out_idx"):  # timm keeps the stages of an EfficientNet behind the last one asked for
         body.blocks = body.blocks[: max(body._stage_out_idx)]
     use_same_conv2d(body)

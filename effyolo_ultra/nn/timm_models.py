@@ -77,6 +77,8 @@ def any_size(model_name: str, levels: tuple[int, ...]) -> dict[str, bool]:
     """
     import timm
 
+    if is_efficientnet(model_name):
+        return {}
     cfg = timm.get_pretrained_cfg(model_name)
     one_size = cfg is not None and cfg.fixed_input_size
     made_for = cfg.input_size[1] if cfg is not None else 224
@@ -102,6 +104,16 @@ def any_size(model_name: str, levels: tuple[int, ...]) -> dict[str, bool]:
     raise ValueError(f"{model_name} {problem}. Name another model.")
 
 
+def is_efficientnet(model_name: str) -> bool:
+    """Whether a model is of timm's class EfficientNet, of which all is known without building it a second time.
+
+    It takes images of any size and gives feature maps with strides 2, 4, 8, 16 and 32.
+    """
+    import timm
+
+    return timm.models.model_entrypoint(model_name.partition(".")[0]).__module__ == "timm.models.efficientnet"
+
+
 def map_sizes(
     model_name: str, levels: tuple[int, ...], size_hw: tuple[int, ...], device: str, arguments: Mapping[str, bool]
 ) -> list[tuple[int, ...]]:
@@ -119,6 +131,8 @@ def map_sizes(
 @cache
 def stage_indices(model_name: str, levels: tuple[int, ...]) -> tuple[int, ...]:
     """Return the index of each level among the feature maps of a timm model: the last one with stride 2^k."""
+    if is_efficientnet(model_name) and set(levels) <= {1, 2, 3, 4, 5}:  # build_body checks it
+        return tuple(level - 1 for level in levels)
     index = {stage["reduction"]: i for i, stage in enumerate(feature_maps(model_name))}
     missing = [level for level in levels if 2**level not in index]
     if missing:
