@@ -95,6 +95,7 @@ class StockParser:
                 self._ran[i] = None
                 if any(x is None for x in inputs):
                     continue
+                drop_batch_norms(layer)  # on the meta device, they would take most of the time
                 try:
                     self._ran[i] = layer.eval()(inputs if is_list else inputs[0])
                 except Exception:  # whatever a stock layer refuses on the meta device, its stride is just not known
@@ -142,6 +143,14 @@ class StockParser:
             except Exception:
                 return index
         return None
+
+
+def drop_batch_norms(layer: nn.Module) -> None:
+    """Leave out what does not change the size of a feature map."""
+    for module in list(layer.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, nn.Identity())
 
 
 def declaration(channels: int) -> list[Any]:

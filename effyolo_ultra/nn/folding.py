@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
-from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import nn
 from torch.func import functional_call
 
@@ -112,13 +111,15 @@ def remove_batch_norm(network: nn.Module, name: str) -> None:
 
 def gate_in_place(network: nn.Module) -> None:
     """Let the squeeze-and-excitation of timm's EfficientNets write over its input, which nothing else reads."""
+    from timm.models._efficientnet_blocks import SqueezeExcite
+
     for module in network.modules():
         if type(module) is SqueezeExcite:
             module.__class__ = SqueezeExciteInPlace
 
 
-class SqueezeExciteInPlace(SqueezeExcite):
-    """Squeeze-and-excitation that makes no second copy of its large input."""
+class SqueezeExciteInPlace(nn.Module):
+    """timm's SqueezeExcite, without a second copy of its large input."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Scale the channels of (N, C, H, W)."""
