@@ -9,6 +9,7 @@ from effyolo_ultra.nn._checks import check_choice, check_int, check_number
 from effyolo_ultra.row import Built, Feature, Row
 
 FUSIONS = ("fast", "softmax", "sum")
+is_compiling = getattr(torch.compiler, "is_compiling", lambda: False)  # torch has it since 2.3
 
 
 # Ultralytics' optimizers spare the parameters of nn.*Norm* classes from weight decay, and fusion weights must be
@@ -100,8 +101,12 @@ class BiFPN_Add(nn.Module):
         if self.weights.constants:
             first, *constants = self.weights.constants
             fused = features[0] * first
+            as_graph = torch.jit.is_tracing() or is_compiling()  # the exports to CoreML and LiteRT know no `alpha`
             for feature, constant in zip(features[1:], constants):
-                fused.add_(feature, alpha=constant)  # product and sum in one pass over memory
+                if as_graph:
+                    fused = fused + feature * constant
+                else:
+                    fused.add_(feature, alpha=constant)  # product and sum in one pass over memory
             return fused
         first, *others = self.weights(features)
         for feature in others:

@@ -1,0 +1,101 @@
+"""One export, in a process of its own: export a checkpoint, run the file by its own runtime, compare with torch.
+
+python -m benchmarks.export_checks CHECKPOINT FOLDER '{"format": "onnx", "dynamic": true}'    prints the result as JSON
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from ultralytics import YOLO
+from ultralytics.nn.autobackend import AutoBackend
+
+from benchmarks.export_models import IMGSZ, draw_pictures, picture_batch
+
+CONF = 0.25
+SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"  # that the TensorFlow exports would download
+
+
+def boxes(file: Path, pictures: list[Path], imgsz: int | list[int], batch: int = 1) -> list[np.ndarray]:
+    """Return the boxes (x1, y1, x2, y2, confidence, class) in each picture."""
+    options = {"imgsz": imgsz, "conf": CONF, "device": "cpu", "rect": False, "verbose": False, "batch": batch}
+    model = YOLO(file, task="detect")
+    groups = [list(map(str, pictures[i : i + batch])) for i in range(0, len(pictures), batch)]
+    return [r.boxes.data.numpy() for group in groups for r in model.predict(group, **options)]
+
+
+def compare(expected: list[np.ndarray], given: list[np.ndarray]) -> dict:
+    """Pair the boxes of a class that lie nearest, and return the counts and the largest deviations of the pairs."""
+    found = {"boxes": sum(map(len, expected)), "unpaired": 0, "pixels": 0.0, "scores": 0.0}
+    for first, second in zip(expected, given):
+        left = list(second)
+        for box in first:
+            same_class = [i for i, other in enumerate(left) if other[5] == box[5]]
+            if not same_class:
+                found["unpaired"] += 1
+                continue
+            other = left.pop(min(same_class, key=lambda i: np.abs(left[i][:4] - box[:4]).max()))
+            found["pixels"] = max(found["pixels"], float(np.abs(other[:4] - box[:4]).max()))
+            found["scores"] = max(found["scores"], float(abs(other[4] - box[4])))
+        found["unpaired"] += len(left)
+    return found
+
+
+def raw(file: Path, images: torch.Tensor) -> np.ndarray:
+    """Return the output (N, 4 + classes, anchors) of a network or an exported file, before NMS."""
+    # Ultralytics hands some runtimes a whole batch where the file holds a batch of one.
+    backend = AutoBackend(str(file), device=torch.device("cpu"), verbose=False)
+    with torch.no_grad():
+        outputs = [backend(image[None]) for image in images]
+    outputs = [y[0] if isinstance(y, (list, tuple)) else y for y in outputs]
+    return np.concatenate([np.asarray(y, np.float32) for y in outputs])
+
+
+def raw_deviation(expected: np.ndarray, given: np.ndarray) -> dict:
+    """Return the largest deviations of the boxes, in pixels, and of the class scores."""
+    difference = np.abs(expected - given)
+    return {"raw pixels": float(difference[:, :4].max()), "raw scores": float(difference[:, 4:].max())}
+
+
+def check(weights: Path, folder: Path, options: dict) -> dict:
+    """Export a checkpoint and compare; on an error, return what was reached and the error."""
+    pictures = draw_pictures(folder)
+    workplace = folder / "exported" / "-".join(str(v) for v in options.values())
+    workplace.mkdir(parents=True, exist_ok=True)
+    copied = Path(shutil.copy(weights, workplace))
+    os.chdir(workplace)
+    stride = int(YOLO(copied).model.stride.max())
+    imgsz = options.pop("imgsz", max(IMGSZ, stride))
+    if isinstance(imgsz, list):
+        imgsz = [max(stride, side) for side in imgsz]
+    if options["format"] in ("saved_model", "pb", "edgetpu"):
+        samples = picture_batch(pictures, 128).permute(0, 2, 3, 1).numpy()
+        np.save(SAMPLES, samples[:20])
+    result: dict = {"reached": "nothing"}
+    try:
+        file = Path(YOLO(copied).export(imgsz=imgsz, device="cpu", verbose=False, **options))
+        result["reached"] = "exported"
+        batch = options.get("batch", 1)
+        sizes = [imgsz, 2 * imgsz] if options.get("dynamic") else [imgsz]
+        expected = [x for size in sizes for x in boxes(copied, pictures, size)]
+        given = [x for size in sizes for x in boxes(file, pictures, size, batch)]
+        result |= compare(expected, given)
+        if not isinstance(imgsz, list) and batch == 1 and not options.get("nms"):
+            images = picture_batch(pictures[:4], imgsz)
+            result |= raw_deviation(raw(copied, images), raw(file, images))
+        result["reached"] = "run"
+    except BaseException as error:  # whatever ends an export is the result
+        result["error"] = f"{type(error).__name__}: {error}".strip()
+    return result
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    outcome = check(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), json.loads(sys.argv[3]))
+    print("RESULT " + json.dumps(outcome))

@@ -1,0 +1,83 @@
+"""Checkpoints and pictures for benchmarks.exports: networks that find boxes, or have realistic numbers at least."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import torch
+from torch import nn
+from ultralytics import YOLO
+
+from effyolo_ultra.shapes import CLASSES, make_shapes
+
+IMGSZ = 128  # the coarsest stride of most files is 32 or 128, of one 256
+# Few pictures, learned by heart: what is asked for is boxes that are sure, not a network that generalises.
+PICTURES = {"train": 16, "val": 8, "imgsz": 160}
+SETTINGS = {"imgsz": IMGSZ, "epochs": 60, "batch": 8, "nbs": 8, "device": "cpu", "workers": 0, "pretrained": False}
+SETTINGS |= {
+    "optimizer": "AdamW",
+    "lr0": 0.003,
+    "warmup_epochs": 3,
+    "val": False,
+    "save": False,
+    "plots": False,
+    "verbose": False,
+}
+SETTINGS |= {"mosaic": 0, "scale": 0, "translate": 0, "fliplr": 0, "hsv_h": 0, "hsv_s": 0, "hsv_v": 0, "erasing": 0}
+
+
+def draw_pictures(folder: Path) -> list[Path]:
+    """Draw the data set into `folder` once, and return its pictures: those to learn, then others."""
+    data = make_shapes(folder / "pictures", **PICTURES)
+    names = dict(enumerate(CLASSES))
+    described = {"path": str(data), "train": "images/train", "val": "images/val", "names": names}
+    (folder / "pictures.yaml").write_text(json.dumps(described), encoding="utf-8")  # JSON is YAML
+    return [path for split in ("train", "val") for path in sorted((data / "images" / split).iterdir())]
+
+
+def trained(name: str, folder: Path) -> Path:
+    """Return the checkpoint of a network that has learned the pictures; train it if `folder` has none."""
+    weights = folder / f"{Path(name).stem}.pt"
+    if not weights.exists():
+        pictures = draw_pictures(folder)
+        model = YOLO(name)
+        model.train(data=str(folder / "pictures.yaml"), project=str(folder / "runs"), name=weights.stem, **SETTINGS)
+        model = YOLO(model.trainer.last)
+        # After so few steps the running statistics lag behind the weights.
+        settle(model.model.float(), picture_batch(pictures[: PICTURES["train"]], IMGSZ))
+        model.save(weights)
+    return weights
+
+
+def calibrated(name: str, folder: Path) -> Path:
+    """Return a checkpoint with random weights and the BatchNorm statistics of the pictures."""
+    weights = folder / f"{Path(name).stem}-random.pt"
+    if not weights.exists():
+        torch.manual_seed(0)
+        model = YOLO(name)
+        settle(model.model, picture_batch(draw_pictures(folder), max(IMGSZ, int(model.model.stride.max()))))
+        model.save(weights)
+    return weights
+
+
+@torch.no_grad()
+def settle(model: nn.Module, images: torch.Tensor) -> None:
+    """Set the running statistics of all BatchNorms to those of these images."""
+    momenta = {m: m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm2d)}
+    for norm in momenta:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+    model.train()
+    for batch in images.split(8):
+        model(batch)
+    model.eval()
+    for norm, momentum in momenta.items():
+        norm.momentum = momentum
+
+
+def picture_batch(pictures: list[Path], imgsz: int) -> torch.Tensor:
+    """Return pictures as a batch (N, 3, imgsz, imgsz), RGB in 0..1."""
+    images = [cv2.cvtColor(cv2.resize(cv2.imread(str(p)), (imgsz, imgsz)), cv2.COLOR_BGR2RGB) for p in pictures]
+    return torch.stack([torch.from_numpy(image).permute(2, 0, 1) / 255 for image in images])
