@@ -52,7 +52,9 @@ def parse_model(
     document = ModelDocument(d)
     check_names(document, tasks, modules)
     if not document.names_any_of(modules):
-        return stock(d, ch, verbose)
+        layers, saved = stock(d, ch, verbose)
+        document.prune(layers)
+        return layers, saved
 
     rows = list(document.rows())
     parser = StockParser(stock, tasks, document, rows, modules, ch)
@@ -76,6 +78,7 @@ def parse_model(
         document.error(index, f"Ultralytics cannot build this row: {type(error).__name__}: {error}", cause=error)
     for index, (module, *_) in built.items():
         model[index] = module
+    document.prune(model)
     return model, document.saved(rows)
 
 

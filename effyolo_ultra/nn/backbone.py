@@ -13,6 +13,7 @@ from torch import nn
 
 from effyolo_ultra.errors import nearest
 from effyolo_ultra.nn._checks import check_bool, check_int, check_levels, check_number
+from effyolo_ultra.nn.channels import changed_channels, set_channels
 from effyolo_ultra.nn.pretrained import Pretrained
 from effyolo_ultra.nn.timm_body import batch_norms, build_body, modules_up_to, normalization
 from effyolo_ultra.nn.timm_models import check_pretrained, check_timm_name
@@ -142,6 +143,10 @@ class TimmBackbone(Pretrained):
 
         self.body = convert_sync_batchnorm(self.body)
 
+    def set_out_channels(self, channels: Sequence[int]) -> None:
+        """Note the channels of the levels, after pruning."""
+        self.out_channels = tuple(channels)
+
     @property
     def gives_nhwc(self) -> bool:
         """Whether the model itself gives (N, H, W, C), as Swin does."""
@@ -169,13 +174,16 @@ class TimmBackbone(Pretrained):
 
     # A pickle holds the arguments and the weights, not timm's own classes, which change from one timm to the next.
     def __reduce__(self):
-        if shapes(self) != self.built:  # pruned, or with parts of other makers: only a plain pickle brings that back
+        try:
+            pruned = changed_channels(self, self.built)
+        except ValueError:  # with parts of other makers: only a plain pickle brings that back
             return copyreg.__newobj__, (type(self),), self.__dict__
         options = [p.name for p in inspect.signature(TimmBackbone).parameters.values() if p.kind is p.KEYWORD_ONLY]
         arguments = {"model": self.model_name, **{name: getattr(self, name) for name in ("in_channels", *options)}}
         own = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k not in {*arguments, "built"}}
         state = {
             "attributes": own,
+            "pruned": pruned,
             "weights": self.state_dict(),
             "dtype": self.mean.dtype,
             "fixed": [name for name, parameter in self.named_parameters() if not parameter.requires_grad],
@@ -186,6 +194,7 @@ class TimmBackbone(Pretrained):
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         if "weights" not in state:  # of a copy, or a plain pickle
             return super().__setstate__(state)
+        set_channels(self, state.get("pruned", {}))
         self.to(state["dtype"])  # for the buffers that are not in the state dict
         self.load_state_dict(state["weights"], assign=True)
         for name, parameter in self.named_parameters():
