@@ -178,17 +178,13 @@ class ModelDocument:
 
     def prune(self, layers: nn.Sequential) -> None:
         """Give the layers the channels that the file's `pruned` names, as effyolo_ultra.prune writes it."""
-        pruned = self.d.get("pruned")
-        if pruned is None:
-            return
+        pruned = self.d["pruned"]
         if not isinstance(pruned, dict):
             raise ModelYAMLError(f"{self.file}: 'pruned' must be a mapping {{layer: channels}}, not {pruned!r}.")
         try:
             set_channels(layers, {str(name): channels for name, channels in pruned.items()})
         except ValueError as error:
             raise ModelYAMLError(f"{self.file}: 'pruned' does not fit the rows of the file: {error}.") from error
-        for layer in layers:
-            layer.np = sum(p.numel() for p in layer.parameters())
 
     def saved(self, rows: Iterable[Row]) -> list[int]:
         """Return the sorted indices of the layers whose outputs are needed by a layer other than the next one."""
