@@ -16,6 +16,7 @@ _LAZY = {
     "model_path": "effyolo_ultra.zoo:model_path",
     "nn": "effyolo_ultra.nn",
     "plot_fusion_weights": "effyolo_ultra.fusion.plot:plot_fusion_weights",
+    "prune": "effyolo_ultra.pruning:prune",
     "shapes": "effyolo_ultra.shapes",
 }
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from effyolo_ultra._ultralytics import register as register
     from effyolo_ultra.fusion.edges import fusion_weights as fusion_weights
     from effyolo_ultra.fusion.plot import plot_fusion_weights as plot_fusion_weights
+    from effyolo_ultra.pruning import prune as prune
     from effyolo_ultra.zoo import list_models as list_models
     from effyolo_ultra.zoo import model_path as model_path
 

@@ -10,8 +10,10 @@ from functools import cached_property
 from typing import Any, NoReturn
 
 import yaml
+from torch import nn
 
 from effyolo_ultra.errors import ModelYAMLError, nearest
+from effyolo_ultra.nn.channels import set_channels
 from effyolo_ultra.row import Row, Scaling
 
 SCALES = frozenset("nsmlx")
@@ -173,6 +175,16 @@ class ModelDocument:
         if self.scale not in by_scale:
             self.error(index, f"'{value}' has no entry for the scale {self.scale!r}, only {', '.join(by_scale)}.")
         return copy.deepcopy(by_scale[self.scale])
+
+    def prune(self, layers: nn.Sequential) -> None:
+        """Give the layers the channels that the file's `pruned` names, as effyolo_ultra.prune writes it."""
+        pruned = self.d["pruned"]
+        if not isinstance(pruned, dict):
+            raise ModelYAMLError(f"{self.file}: 'pruned' must be a mapping {{layer: channels}}, not {pruned!r}.")
+        try:
+            set_channels(layers, {str(name): channels for name, channels in pruned.items()})
+        except ValueError as error:
+            raise ModelYAMLError(f"{self.file}: 'pruned' does not fit the rows of the file: {error}.") from error
 
     def saved(self, rows: Iterable[Row]) -> list[int]:
         """Return the sorted indices of the layers whose outputs are needed by a layer other than the next one."""

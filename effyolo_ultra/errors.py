@@ -26,6 +26,14 @@ class WeightsUnreachableError(WeightsError, ConnectionError):
     """Pretrained weights that exist, but cannot be fetched from here now."""
 
 
+class PruningError(EffYoloError, ValueError):
+    """A network that cannot be pruned, or what is asked for cannot be done with it."""
+
+
+class MissingPackageError(EffYoloError, ImportError):
+    """A package of an extra that is not installed; the message says how to install it."""
+
+
 class UltralyticsVersionError(EffYoloError, RuntimeError):
     """The installed Ultralytics does not have the form that this package extends."""
 

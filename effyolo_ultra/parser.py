@@ -55,7 +55,9 @@ def parse_model(
     check_names(document, tasks, modules)
     light = light_heads(tasks)
     if not document.names_any_of([*modules, *light]):
-        return stock(d, ch, verbose)
+        layers, saved = stock(d, ch, verbose)
+        prune(document, layers, tasks, verbose)
+        return layers, saved
 
     rows = list(document.rows())
     parser = StockParser(stock, tasks, document, rows, modules, light, ch)
@@ -84,6 +86,7 @@ def parse_model(
         document.error(index, f"Ultralytics cannot build this row: {type(error).__name__}: {error}", cause=error)
     for index, (module, *_) in built.items():
         model[index] = module
+    prune(document, model, tasks, verbose)
     return model, document.saved(rows)
 
 
@@ -163,6 +166,21 @@ def build(cls: Any, row: Row) -> Built:
         row.error(str(error))
     except Exception as error:  # whatever torch or timm makes of it, it is about this row
         row.error(f"{type(error).__name__}: {error}", cause=error)
+
+
+def prune(document: ModelDocument, layers: nn.Sequential, tasks: ModuleType, verbose: bool) -> None:
+    """Give the layers the channels that are left where a network was pruned."""
+    if document.d.get("pruned") is None:
+        return
+    document.prune(layers)
+    whole = sum(layer.np for layer in layers)
+    for layer in layers:
+        layer.np = sum(p.numel() for p in layer.parameters())
+    if verbose:
+        left = sum(layer.np for layer in layers)
+        tasks.LOGGER.info(
+            f"effyolo_ultra: the table is of the network before pruning: {whole:,} parameters, now {left:,}"
+        )
 
 
 def check_names(document: ModelDocument, tasks: ModuleType, modules: Mapping[str, type]) -> None:

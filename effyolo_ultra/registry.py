@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from effyolo_ultra.nn.backbone import EfficientNetBackbone, TimmBackbone, rebuild
+from effyolo_ultra.nn.backbone import EfficientNetBackbone, TimmBackbone
+from effyolo_ultra.nn.backbone_state import rebuild
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.nn.bifpn_cell import BiFPNCell, BiFPNNode, Lateral
 from effyolo_ultra.nn.fusion import BiFPN_Add, BiFPN_Concat, FusionWeights

@@ -89,6 +89,7 @@ def load_network(network: nn.Module, weights: Any, load: Callable[[], None]) -> 
     from ultralytics.utils import LOGGER
 
     source = weights["model"] if isinstance(weights, dict) else weights
+    check_pruned(network, source)
     ours = of_class(network, Pretrained)
     before = [copy.deepcopy(module.state_dict()) for module in ours]
     load()
@@ -107,6 +108,19 @@ def load_network(network: nn.Module, weights: Any, load: Callable[[], None]) -> 
                 LOGGER.warning(f"effyolo_ultra: the {module.title} takes a part of the checkpoint: {report.details}")
             module.weights_from = other.weights_from
             module.given_by = str(getattr(source, "pt_path", None) or other.given_by)
+
+
+def check_pruned(network: nn.Module, source: nn.Module) -> None:
+    """Refuse the weights of a network with other channels: hardly a tensor would fit, and training would go on."""
+    of_network, of_source = ((getattr(net, "yaml", None) or {}).get("pruned") for net in (network, source))
+    if of_network != of_source:
+        file = getattr(source, "pt_path", None) or "the checkpoint"
+        kinds = ["pruned" if pruned else "not pruned" for pruned in (of_source, of_network)]
+        kinds = ["pruned in another way", "pruned"] if of_network and of_source else kinds
+        raise WeightsError(
+            f"{file} is {kinds[0]}, but the network to train is {kinds[1]}, so the weights do not fit. Train a pruned"
+            " network from its own checkpoint: model=pruned.pt, without pretrained=."
+        )
 
 
 def on_first_rank(function: Callable[[], Any], device: torch.device) -> Any:

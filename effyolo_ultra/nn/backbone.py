@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-import copyreg
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
 from effyolo_ultra.errors import nearest
 from effyolo_ultra.nn._checks import check_bool, check_int, check_levels, check_number
-from effyolo_ultra.nn.folding import fold_batch_norm, foldable, gate_in_place, remove_batch_norm
-from effyolo_ultra.nn.pretrained import Pretrained
+from effyolo_ultra.nn.backbone_state import BackboneState, shapes
 from effyolo_ultra.nn.timm_body import batch_norms, build_body, modules_up_to, normalization
 from effyolo_ultra.nn.timm_models import check_pretrained, check_timm_name
 from effyolo_ultra.row import Built, Pyramid, Row
 
 
-class TimmBackbone(Pretrained):
+class TimmBackbone(BackboneState):
     """Any timm model that has `features_only`, as a backbone that gives a feature pyramid.
 
     The input is an image in 0..1, as Ultralytics feeds it; it is normalised here with the mean and standard deviation
@@ -98,6 +94,12 @@ class TimmBackbone(Pretrained):
         """Return the timm name of `model` as it is written in a YAML."""
         return model
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that it was built with."""
+        options = [p.name for p in inspect.signature(TimmBackbone).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        return {"model": self.model_name, **{name: getattr(self, name) for name in ("in_channels", *options)}}
+
     def _apply_options(self) -> None:
         norms = batch_norms(self.body)
         for option in ("norm_eval", "sync_bn", "bn_eps", "bn_momentum"):
@@ -146,24 +148,9 @@ class TimmBackbone(Pretrained):
 
         self.body = convert_sync_batchnorm(self.body)
 
-    def fuse(self) -> None:
-        """Fold the BatchNorms behind convolutions, and the division by `std`, into the convolutions, for inference."""
-        if self.folded:
-            return
-        is_whole, training = shapes(self) == self.built, self.training
-        self.eval()
-        side = 2 ** (max(self.levels) + 2)
-        pairs, stem = foldable(self.body, self.mean.new_empty(1, self.in_channels, side, side))
-        for conv, norm in pairs:
-            fold_batch_norm(self.body, conv, norm)
-        if stem and self.std is not None:
-            conv = self.body.get_submodule(stem)
-            conv.weight = nn.Parameter(conv.weight / self.std, conv.weight.requires_grad)
-            self.std = None
-        gate_in_place(self.body)
-        self.folded = pairs
-        self.built = shapes(self) if is_whole else self.built
-        self.train(training)
+    def set_out_channels(self, channels: Sequence[int]) -> None:
+        """Note the channels of the levels, after pruning."""
+        self.out_channels = tuple(channels)
 
     @property
     def gives_nhwc(self) -> bool:
@@ -190,49 +177,6 @@ class TimmBackbone(Pretrained):
                 f"'from' must be the image for {row.module}, but layer {row.sources[0]} has stride {image.stride}."
             )
         return Built(module, Pyramid(zip(module.levels, module.out_channels)), row.all_args)
-
-    # A pickle holds the arguments and the weights, not timm's own classes, which change from one timm to the next.
-    def __reduce__(self):
-        if shapes(self) != self.built:  # pruned, or with parts of other makers: only a plain pickle brings that back
-            return copyreg.__newobj__, (type(self),), self.__dict__
-        options = [p.name for p in inspect.signature(TimmBackbone).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        arguments = {"model": self.model_name, **{name: getattr(self, name) for name in ("in_channels", *options)}}
-        own = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k not in {*arguments, "built"}}
-        state = {
-            "attributes": own,
-            "weights": self.state_dict(),
-            "dtype": self.mean.dtype,
-            "divides": self.std is not None,
-            "fixed": [name for name, parameter in self.named_parameters() if not parameter.requires_grad],
-            "eval": [name for name, module in self.named_modules() if not module.training],
-        }
-        return rebuild, (type(self), arguments), state
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        if "weights" not in state:  # of a copy, or a plain pickle
-            return super().__setstate__(state)
-        self.to(state["dtype"])  # for the buffers that are not in the state dict
-        if not state.get("divides", True):
-            self.std = None
-        for conv, norm in state["attributes"].get("folded", ()):
-            conv = self.body.get_submodule(conv)
-            conv.bias = nn.Parameter(conv.weight.new_empty(conv.out_channels))
-            remove_batch_norm(self.body, norm)
-        if state["attributes"].get("folded"):
-            gate_in_place(self.body)
-        self.load_state_dict(state["weights"], assign=True)
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name not in state["fixed"])
-        for name, module in self.named_modules():
-            module.training = name not in state["eval"]
-        self.__dict__.update(state["attributes"])
-        self.built = shapes(self)
-
-    def __deepcopy__(self, memo: dict) -> TimmBackbone:
-        clone = self.__class__.__new__(self.__class__)
-        memo[id(self)] = clone
-        clone.__setstate__(copy.deepcopy(self.__dict__, memo))
-        return clone
 
 
 class EfficientNetBackbone(TimmBackbone):
@@ -264,14 +208,3 @@ class EfficientNetBackbone(TimmBackbone):
                 f" (TimmBackbone takes other models).{nearest(str(model), variants)}"
             )
         return variants[model]
-
-
-def rebuild(cls: type[TimmBackbone], arguments: Mapping[str, Any]) -> TimmBackbone:
-    """Build a pickled backbone again, without touching the random state of the process that loads it."""
-    with torch.random.fork_rng(devices=[]):
-        return cls(**arguments)
-
-
-def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor in a module's state."""
-    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}

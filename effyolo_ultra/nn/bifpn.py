@@ -103,6 +103,10 @@ class BiFPN(Pretrained):
         """Its sizes."""
         return f"a BiFPN of {self.channels} channels x {len(self.cells)} cells ({self.conv} convolutions)"
 
+    def set_out_channels(self, channels: Sequence[int]) -> None:
+        """Note the channels of the levels, the same at each, after pruning."""
+        (self.channels,) = channels
+
     def forward(self, pyramid: list[torch.Tensor]) -> list[torch.Tensor]:
         """Turn a pyramid (N, C_k, H / 2^k, W / 2^k), finest first, into one with the same channels at every level."""
         pyramid = list(pyramid)

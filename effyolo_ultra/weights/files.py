@@ -89,7 +89,7 @@ def of_network(network: inert.Inert, path: Path) -> Weights:
     """Return the first backbone and BiFPN of a network that Ultralytics saved."""
     backbone = neck = None
     for module in inert.modules(network):
-        if module.name == "effyolo_ultra.nn.backbone.rebuild":
+        if module.name == "effyolo_ultra.nn.backbone_state.rebuild":
             backbone = backbone or module
         elif module.name == "effyolo_ultra.nn.bifpn.BiFPN":
             neck = neck or module

@@ -1,0 +1,290 @@
+"""Structured pruning of a trained network: `prune(...)`, or the command `python -m effyolo_ultra.pruning best.pt`.
+
+Of each convolution the outputs with the smallest weights are taken away, with everything that belongs to them in other
+layers. torch-pruning finds out what that is, and takes it away (https://arxiv.org/abs/2301.12900). The new network is
+described by the model YAML of the old one and one more entry, `pruned`, with the channels of each layer. So Ultralytics
+builds it again from the YAML in a checkpoint, as it does when it trains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from effyolo_ultra.errors import EffYoloError, MissingPackageError, PruningError, UnknownNameError
+from effyolo_ultra.nn._checks import check_number
+from effyolo_ultra.nn.backbone import TimmBackbone
+from effyolo_ultra.nn.backbone_state import shapes
+from effyolo_ultra.nn.bifpn import BiFPN
+from effyolo_ultra.nn.channels import changed_channels
+from effyolo_ultra.nn.fusion import FusionWeights
+from effyolo_ultra.nn.pretrained import Pretrained
+
+MULTIPLE = 8  # of channels that are left in a layer: what processors compute at a time
+
+
+class Pruned(NamedTuple):
+    """What became of a network: the checkpoint written, and parameters and GFLOPs (at 640) before and after."""
+
+    path: Path
+    parameters: tuple[int, int]
+    gflops: tuple[float, float]
+
+    def __str__(self) -> str:
+        (p0, p1), (g0, g1) = self.parameters, self.gflops
+        return f"{self.path}: {p0:,} parameters -> {p1:,}, {g0:.1f} GFLOPs -> {g1:.1f}"
+
+
+def prune(
+    model: str | os.PathLike[str], output: str | os.PathLike[str], ratio: float = 0.3, *, overwrite: bool = False
+) -> Pruned:
+    """Take the weakest channels out of a trained network, and save what is left as a checkpoint to fine-tune.
+
+    Args:
+        model: A checkpoint of Ultralytics, such as best.pt.
+        output: The checkpoint to write, a .pt file.
+        ratio: Share of the channels to take out of each layer; what is left is rounded to a multiple of 8.
+        overwrite: Whether to replace a file that is there.
+
+    Returns:
+        The file, and the size of the network before and after.
+
+    Raises:
+        MissingPackageError: If torch-pruning is not installed.
+        UnknownNameError: If there is no such checkpoint.
+        PruningError: If the file holds no network that can be pruned, or nothing can be taken away.
+        FileExistsError: If the output is there and `overwrite` is not set.
+    """
+    check_number("ratio", ratio, above=0, below=1)
+    output = check_output(output, overwrite)
+    check_installed()
+    yolo = load(model)
+    network = yolo.model
+    pruned = prune_network(network, ratio, str(model))
+    report = Pruned(output, *zip(size(network), size(pruned)))
+    yolo.model = pruned
+    # What is of the training of the other network: its metrics, and what it could go on with.
+    stale = ("best_fitness", "optimizer", "scaler", "updates", "train_metrics", "train_results", "stopper")
+    yolo.ckpt = {**{k: v for k, v in yolo.ckpt.items() if k not in stale}, "epoch": -1, "optimizer": None}
+    yolo.save(output)
+    return report
+
+
+def check_output(output: str | os.PathLike[str], overwrite: bool) -> Path:
+    """Refuse a path that is no checkpoint's, or in use."""
+    path = Path(output)
+    if path.suffix != ".pt":
+        raise PruningError(f"a checkpoint ends in .pt, not '{path.name}'")
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"'{path}' is there already; choose another name, or ask to replace it (overwrite=True, --overwrite)"
+        )
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder '{path.parent}'")
+    return path
+
+
+def check_installed() -> None:
+    """Say how to install torch-pruning where it is missing."""
+    try:
+        import torch_pruning  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError(
+            "pruning needs the package torch-pruning: pip install torch-pruning, or this package with its extra"
+            f" 'prune' ({error})"
+        ) from error
+
+
+def load(model: str | os.PathLike[str]) -> Any:
+    """Return the YOLO of a checkpoint."""
+    from ultralytics import YOLO
+
+    path = Path(model)
+    if path.suffix != ".pt":
+        raise PruningError(f"a network to prune is a .pt file of Ultralytics, not '{path}'")
+    if not path.is_file():
+        raise UnknownNameError(f"there is no file '{path}'; give the path of a trained network, such as best.pt")
+    try:
+        return YOLO(path)
+    except Exception as error:  # whatever torch, pickle or Ultralytics make of a file that is something else
+        raise PruningError(f"'{path}' holds no network of Ultralytics: {type(error).__name__}: {error}") from error
+
+
+def prune_network(network: nn.Module, ratio: float, name: str) -> nn.Module:
+    """Return a pruned copy of a network, built from its own model YAML.
+
+    Args:
+        network: A network of Ultralytics, not fused.
+        ratio: Share of the channels to take out of each layer.
+        name: What to call the network in messages.
+    """
+    check_network(network, name)
+    document = {key: value for key, value in network.yaml.items() if key != "pruned"}
+    whole, image = build(network, document), example(network)
+    cut = copy.deepcopy(network).float()
+    cut_channels(cut, ratio, image)
+    try:
+        channels = changed_channels(cut.model, shapes(whole.model))
+        document["pruned"] = {**channels, **given_channels(cut, image)}
+        pruned = build(network, document)
+        pruned.load_state_dict(cut.state_dict())
+        same = all(torch.allclose(a, b, 1e-3, 1e-4) for a, b in zip(outputs(cut, image), outputs(pruned, image)))
+    except (ValueError, RuntimeError) as error:
+        raise PruningError(f"{name} has layers that cannot be pruned: {error}") from error
+    if not same:
+        raise PruningError(f"{name} has layers that cannot be pruned: built again, it does not compute the same")
+    if size(pruned)[0] == size(network)[0]:
+        raise PruningError(f"{name} has no layer of which {ratio:g} can be taken away in multiples of {MULTIPLE}")
+    for attribute in ("names", "args", "task"):
+        if hasattr(network, attribute):
+            setattr(pruned, attribute, getattr(network, attribute))
+    for module, old in zip(of_class(pruned, Pretrained), of_class(network, Pretrained)):
+        module.weights_from, module.given_by = old.weights_from, old.given_by
+    return pruned.eval()
+
+
+def check_network(network: nn.Module, name: str) -> None:
+    """Refuse what is no network for detection, or not as it was trained."""
+    from ultralytics.nn.modules import Detect
+
+    if not isinstance(getattr(network, "yaml", None), dict) or not isinstance(network.model[-1], Detect):
+        raise PruningError(f"{name} is a {type(network).__name__}; only networks with a head of kind Detect are pruned")
+    if network.is_fused():
+        raise PruningError(f"{name} is fused for inference: prune the checkpoint that a training has written")
+    if any(type(module).__name__ == "TensorQuantizer" for module in network.modules()):
+        raise PruningError(f"{name} is trained for int8 (quantize=8): prune first, then train for int8")
+
+
+def build(network: nn.Module, document: dict[str, Any]) -> nn.Module:
+    """Build a network of the same kind from a model YAML, without touching the random state."""
+    channels = document.get("channels", document.get("ch", 3))
+    with torch.random.fork_rng(devices=[]):
+        return type(network)(copy.deepcopy(document), ch=channels, nc=document["nc"], verbose=False).eval()
+
+
+def example(network: nn.Module) -> torch.Tensor:
+    """Return an image, not square, of a size that the network takes."""
+    side = 2 * int(max(network.stride))
+    channels = network.yaml.get("channels", network.yaml.get("ch", 3))
+    return torch.rand(1, channels, side, 2 * side, generator=torch.Generator().manual_seed(0))
+
+
+def cut_channels(network: nn.Module, ratio: float, image: torch.Tensor) -> None:
+    """Take the weakest channels out of each layer of a network, in place."""
+    import torch_pruning
+    from torch_pruning.ops import OPTYPE
+
+    learning = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    # The graph is traced through gradients. Fusion weights belong to feature maps, not to channels.
+    network.requires_grad_(True)
+    for weights in of_class(network, FusionWeights):
+        weights.requires_grad_(False)
+    graph = torch_pruning.DependencyGraph().build_dependency(network, image, forward_fn=outputs, verbose=False)
+    importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
+    # The last convolutions of the head: their channels are what the loss and the decoding expect.
+    kept = [module for module in network.model[-1].modules() if is_output(module, network.model[-1])]
+    # Halves of a split, heads of an attention and groups of a convolution must stay of one size.
+    simple = (OPTYPE.CONV, OPTYPE.DEPTHWISE_CONV, OPTYPE.BN, OPTYPE.LINEAR, OPTYPE.CONCAT, OPTYPE.ELEMENTWISE)
+    for group in graph.get_all_groups(ignored_layers=kept, root_module_types=[nn.Conv2d]):
+        nodes = [dependency.target for dependency, _ in group]
+        if any(node.type not in (*simple, OPTYPE.OUTPUT) or is_grouped(node.module) for node in nodes):
+            continue
+        channels = len(group[0].idxs)
+        left = max(MULTIPLE, round(channels * (1 - ratio) / MULTIPLE) * MULTIPLE)
+        if left < channels:
+            weakest = importance(group).argsort()[: channels - left]
+            group.prune(sorted(weakest.tolist()))
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(learning[name])
+
+
+def is_output(module: nn.Module, head: nn.Module) -> bool:
+    """Whether a convolution of a head stands outside Ultralytics' block of convolution, BatchNorm and activation."""
+    from ultralytics.nn.modules import Conv
+
+    blocks = {id(block.conv) for block in of_class(head, Conv)}
+    return isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and id(module) not in blocks
+
+
+def is_grouped(module: nn.Module) -> bool:
+    """Whether a convolution has groups, but is not depthwise."""
+    return isinstance(module, nn.Conv2d) and 1 < module.groups and module.groups != module.in_channels
+
+
+def outputs(network: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
+    """Return what the head of a network in eval mode predicts before it is decoded."""
+    return tensors(network(image)[1])
+
+
+def tensors(value: Any) -> list[torch.Tensor]:
+    """Return the tensors in nested lists and mappings."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for part in parts for tensor in tensors(part)]
+
+
+def given_channels(network: nn.Module, image: torch.Tensor) -> dict[str, list[int]]:
+    """Return the channels of the levels that backbones and BiFPNs give, {name: channels}; one number for a BiFPN."""
+    given = {}
+
+    def note(name: str, pyramid: list[torch.Tensor]) -> None:
+        given[name] = [level.shape[1] for level in pyramid]
+
+    hooks = []
+    for name, module in network.model.named_modules():
+        if isinstance(module, (TimmBackbone, BiFPN)):
+            hooks.append(module.register_forward_hook(lambda _, __, pyramid, name=name: note(name, pyramid)))
+    with torch.no_grad():
+        network(image)
+    for hook in hooks:
+        hook.remove()
+    return {
+        name: channels[:1] if isinstance(network.model.get_submodule(name), BiFPN) else channels
+        for name, channels in given.items()
+    }
+
+
+def of_class(network: nn.Module, cls: type) -> list[Any]:
+    """Return the modules of a class in a network."""
+    return [module for module in network.modules() if isinstance(module, cls)]
+
+
+def size(network: nn.Module) -> tuple[int, float]:
+    """Return the parameters of a network, and its GFLOPs at 640 as Ultralytics counts them."""
+    from ultralytics.utils.torch_utils import get_flops
+
+    return sum(p.numel() for p in network.parameters()), get_flops(network, 640)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, or 1 for what it refuses, with the reason on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="python -m effyolo_ultra.pruning",
+        description="Take the weakest channels out of a trained network, and save what is left to fine-tune it.",
+    )
+    parser.add_argument("model", help="a checkpoint of Ultralytics, such as runs/detect/train/weights/best.pt")
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the checkpoint to write, a .pt file")
+    parser.add_argument(
+        "--ratio", type=float, default=0.3, help="share of the channels to take out of each layer, by default 0.3"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the output if it is there")
+    given = parser.parse_args(arguments)
+    try:
+        print(prune(given.model, given.output, given.ratio, overwrite=given.overwrite))
+    except (EffYoloError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
