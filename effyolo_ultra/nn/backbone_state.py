@@ -1,7 +1,7 @@
 """What becomes of a backbone after it was built: folded for inference, pruned, copied, and pickled with all that.
 
-A pickle holds the arguments, what was changed and the weights, not timm's own classes, which change from one timm to the
-next. Who loads it builds the backbone again, changes it in the same way and gives it the weights.
+A pickle holds the arguments, what was changed and the weights, not timm's own classes, which change from one timm to
+the next. Who loads it builds the backbone again, changes it in the same way and gives it the weights.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import copyreg
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,10 +30,10 @@ class BackboneState(Pretrained):
 
     body: nn.Module
     mean: torch.Tensor
-    std: Optional[torch.Tensor]  # None where the first convolution divides by it
+    std: torch.Tensor | None  # None where the first convolution divides by it
     built: dict[str, tuple[int, ...]]
     folded: Sequence[tuple[str, str]] = ()
-    pruned: Mapping[str, Sequence[Optional[int]]] = {}
+    pruned: Mapping[str, Sequence[int | None]] = {}
 
     @property
     def arguments(self) -> dict[str, Any]:
