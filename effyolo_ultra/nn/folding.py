@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from effyolo_ultra.nn.same_padding import SameConv2d
+
 BatchNorm = nn.modules.batchnorm._BatchNorm  # of one process or synchronised, with an activation of timm's or without
 
 
@@ -47,7 +49,7 @@ def foldable_on(device: torch.device | str, network: nn.Module, image: torch.Ten
         # The node now, since what comes next may work in place.
         return lambda _, inputs, output: calls[name].append(Call(inputs[0], output, output.grad_fn))
 
-    layers = {k: m for k, m in network.named_modules() if isinstance(m, (nn.Conv2d, BatchNorm))}
+    layers = {k: m for k, m in network.named_modules() if is_plain_conv(m) or isinstance(m, BatchNorm)}
     with contextlib.ExitStack() as stack:
         for name, layer in layers.items():
             stack.callback(layer.register_forward_hook(record(name)).remove)
@@ -76,6 +78,15 @@ class Call(NamedTuple):
     input: torch.Tensor
     output: torch.Tensor
     node: Any
+
+
+def is_plain_conv(module: nn.Module) -> bool:
+    """Whether a module is a convolution by its weight as it is, not by a standardised one as in a NFNet."""
+    from timm.layers import Conv2dSame
+
+    return isinstance(module, nn.Conv2d) and type(module).forward in {
+        cls.forward for cls in (nn.Conv2d, SameConv2d, Conv2dSame)
+    }
 
 
 def count_users(outputs: Iterable[torch.Tensor]) -> Counter:

@@ -13,8 +13,17 @@ from effyolo_ultra.nn.folding import BatchNorm, foldable
 from effyolo_ultra.nn.fusion import FusionWeights
 
 BACKBONES = ["b0", "lite0", "v2-b0"]
-# Residual branches, grouped and dense layers, norms behind no convolution, a stem in two branches.
-OTHERS = ["resnet18", "mobilenetv3_small_050", "regnety_002", "densenet121", "repvgg_a0", "convnext_atto"]
+# Residual branches, grouped and dense layers, norms behind no convolution, a stem in two branches, no norm, and
+# standardised weights, which a factor does not change.
+OTHERS = [
+    "resnet18",
+    "mobilenetv3_small_050",
+    "regnety_002",
+    "densenet121",
+    "repvgg_a0",
+    "convnext_atto",
+    "nf_regnet_b0",
+]
 
 
 def realistic(network):
