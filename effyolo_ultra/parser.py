@@ -170,7 +170,9 @@ def prune(document: ModelDocument, layers: nn.Sequential, tasks: ModuleType, ver
         layer.np = sum(p.numel() for p in layer.parameters())
     if verbose:
         left = sum(layer.np for layer in layers)
-        tasks.LOGGER.info(f"effyolo_ultra: the table is of the network before pruning: {whole:,} parameters, now {left:,}")
+        tasks.LOGGER.info(
+            f"effyolo_ultra: the table is of the network before pruning: {whole:,} parameters, now {left:,}"
+        )
 
 
 def check_names(document: ModelDocument, tasks: ModuleType, modules: Mapping[str, type]) -> None:
