@@ -168,10 +168,10 @@ def commands(bench: Bench) -> str:
     """The commands behind the tables, and the versions in use."""
     from importlib.metadata import version
 
-    learn = " ".join([*DATA, *LEARN])
+    learn = " ".join([*DATA, *LEARN, "project=$PWD"])
     lines = [
         "```bash",
-        f"LEARN='{learn}'",
+        f'LEARN="{learn}"',
         f"yolo train model=yolov5-effb0-bifpn.yaml $LEARN {' '.join(FROM_NOTHING)} name=b0",
         "yolo export model=b0/weights/best.pt format=openvino imgsz=128 quantize=8 data=shapes.yaml",
         "yolo export model=b0/weights/best.pt format=onnx imgsz=128 quantize=8 data=shapes.yaml",
