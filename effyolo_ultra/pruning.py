@@ -26,6 +26,7 @@ from effyolo_ultra.nn.backbone_state import shapes
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.nn.channels import changed_channels
 from effyolo_ultra.nn.fusion import FusionWeights
+from effyolo_ultra.nn.light_head import SeparableConv
 from effyolo_ultra.nn.pretrained import Pretrained
 
 MULTIPLE = 8  # of channels that are left in a layer: what processors compute at a time
@@ -210,10 +211,10 @@ def cut_channels(network: nn.Module, ratio: float, image: torch.Tensor) -> None:
 
 
 def is_output(module: nn.Module, head: nn.Module) -> bool:
-    """Whether a convolution of a head stands outside Ultralytics' block of convolution, BatchNorm and activation."""
+    """Whether a convolution of a head stands outside the blocks of convolution, BatchNorm and activation."""
     from ultralytics.nn.modules import Conv
 
-    blocks = {id(block.conv) for block in of_class(head, Conv)}
+    blocks = {id(block.conv) for cls in (Conv, SeparableConv) for block in of_class(head, cls)}
     return isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and id(module) not in blocks
 
 
