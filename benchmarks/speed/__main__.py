@@ -1,0 +1,105 @@
+"""Speed of the zoo and of its peers, measured in one process.
+
+python -m benchmarks.speed                                     measures everything, and prints tables
+python -m benchmarks.speed --only bars                         measures what the bars need
+python -m benchmarks.speed --only latency --models yolov5n-effdet.yaml yolo11n.yaml --runtimes onnxruntime
+python -m benchmarks.speed --write                             writes docs/speed.md, .json, .png and the README's table
+python -m benchmarks.speed --from docs/speed.json --write      writes them from an earlier run
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.page import ROOT, write_between
+from benchmarks.speed import bars, heads, plot, report
+from benchmarks.speed.by_hand import NAME as BUILT
+from benchmarks.speed.run import PARTS, Run, quieten
+from benchmarks.speed.runtimes import RUNTIMES, available
+from benchmarks.speed.settings import Settings
+
+SMALL = [f"yolov5{name}.yaml" for name in ("n-effdet", "n-effdet-p7", "-effb0-bifpn", "-effb0-pan")]
+SMALL += ["tf_efficientdet_d0", "yolov5n.yaml", "yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"]
+LARGE = ["yolov5l-effdet.yaml", BUILT, "tf_efficientdet_d3", "yolov5s.yaml", "yolov8s.yaml", "yolo11s.yaml"]
+LARGE += ["yolo26s.yaml"]
+
+# What takes long is measured of the small models alone, and compiling each takes most of a minute.
+PLAN = {"latency": [*SMALL, *LARGE], "throughput": SMALL, "memory": [*SMALL, *LARGE], "training": SMALL}
+PLAN |= {"build": [*SMALL, BUILT], "startup": []}
+COMPILED = ["yolov5n-effdet.yaml", "tf_efficientdet_d0", "yolo11n.yaml"]
+BARS = {"latency": bars.MODELS, "compile": bars.MODELS, "training": bars.MODELS, "build": [BUILT], "startup": []}
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    defaults = Settings()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--models", nargs="+", help="YAML names, or tf_efficientdet_* of effdet")
+    add("--runtimes", nargs="+", choices=RUNTIMES, help="default: all of this machine")
+    add("--only", nargs="+", choices=("bars", *PARTS), help="parts to measure; default: all")
+    add("--heads", nargs="+", metavar="ROW", help="YAML rows of heads, or 'Detect' or 'Detect, legacy=False'")
+    add("--imgsz", type=int, default=defaults.imgsz, help="height and width; training: half of them")
+    add("--threads", type=int, default=defaults.threads)
+    add("--repeats", type=int, default=defaults.repeats, help="turns of latency")
+    add("--batch-repeats", type=int, default=defaults.batch_repeats, help="turns of throughput")
+    add("--training-batch", type=int, default=defaults.training_batch)
+    add("--training-repeats", type=int, default=defaults.training_repeats)
+    add("--processes", type=int, default=defaults.processes, help="fresh processes for start-up and build times")
+    add("--from", dest="source", type=Path, help="results of an earlier run, as JSON, in place of measuring")
+    add("--json", type=Path, help="where to write the results")
+    add("--plot", type=Path, help="where to draw latency over parameters")
+    add("--write", action="store_true", help="write docs/speed.md, .json and .png and the table of the README")
+    args = parser.parse_args()
+    if args.write and args.only:
+        parser.error("--write needs all parts, because the pages show them all")
+    return args
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """Run what the command line asks for."""
+    names = ("imgsz", "threads", "repeats", "batch_repeats", "training_batch", "training_repeats", "processes")
+    settings = Settings(**{name: getattr(args, name) for name in names}, training_imgsz=args.imgsz // 2)
+    quieten(settings)
+    if args.only == ["bars"]:
+        plan, runtimes = BARS, [name for name in ("torch", "onnxruntime", "openvino") if name in available()]
+    else:
+        plan = {**PLAN, "heads": args.heads or heads.default_heads()}
+        if args.models:
+            plan |= {part: args.models for part, names in PLAN.items() if names}
+        plan = {part: names for part, names in plan.items() if not args.only or part in args.only}
+        plan["compile"], runtimes = args.models or COMPILED, available()
+    with tempfile.TemporaryDirectory() as folder:
+        return Run(settings, Path(folder)).measure(plan, args.runtimes or runtimes)
+
+
+def write(results: dict) -> None:
+    """Write the pages, the JSON and the plot of this repository."""
+    for name, text in report.tables(results).items():
+        write_between("docs/speed.md", name, text)
+    write_between("README.md", "speed table", report.short_table(results))
+    (ROOT / "docs" / "speed.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    plot.draw(results, ROOT / "docs" / "speed.png")
+
+
+def main() -> None:
+    """Measure, print and write."""
+    args = arguments()
+    results = json.loads(args.source.read_text(encoding="utf-8")) if args.source else measure(args)
+    for name, text in report.tables(results).items():
+        print(f"{name}\n\n{text}")
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if args.plot:
+        plot.draw(results, args.plot)
+    if args.write:
+        write(results)
+    sys.exit(1 if results["errors"] else 0)
+
+
+if __name__ == "__main__":
+    main()
