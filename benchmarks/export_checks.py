@@ -75,7 +75,7 @@ def check(weights: Path, folder: Path, options: dict) -> dict:
     if isinstance(imgsz, list):
         imgsz = [max(stride, side) for side in imgsz]
     if options["format"] in ("saved_model", "pb", "edgetpu"):
-        samples = picture_batch(pictures, 128).permute(0, 2, 3, 1).numpy()
+        samples = picture_batch(pictures, (128, 128)).permute(0, 2, 3, 1).numpy()
         np.save(SAMPLES, samples[:20])
     result: dict = {"reached": "nothing"}
     try:
@@ -86,8 +86,8 @@ def check(weights: Path, folder: Path, options: dict) -> dict:
         expected = [x for size in sizes for x in boxes(copied, pictures, size)]
         given = [x for size in sizes for x in boxes(file, pictures, size, batch)]
         result |= compare(expected, given)
-        if not isinstance(imgsz, list) and batch == 1 and not options.get("nms"):
-            images = picture_batch(pictures[:4], imgsz)
+        if batch == 1 and not options.get("nms"):
+            images = picture_batch(pictures[:4], imgsz if isinstance(imgsz, list) else (imgsz, imgsz))
             result |= raw_deviation(raw(copied, images), raw(file, images))
         result["reached"] = "run"
     except BaseException as error:  # whatever ends an export is the result

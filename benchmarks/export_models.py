@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -28,36 +29,41 @@ SETTINGS |= {
 SETTINGS |= {"mosaic": 0, "scale": 0, "translate": 0, "fliplr": 0, "hsv_h": 0, "hsv_s": 0, "hsv_v": 0, "erasing": 0}
 
 
-def draw_pictures(folder: Path) -> list[Path]:
+def draw_pictures(folder: Path, numbers: dict = PICTURES) -> list[Path]:
     """Draw the data set into `folder` once, and return its pictures: those to learn, then others."""
-    data = make_shapes(folder / "pictures", **PICTURES)
+    data = make_shapes(folder / "pictures", **numbers)
     names = dict(enumerate(CLASSES))
     described = {"path": str(data), "train": "images/train", "val": "images/val", "names": names}
     (folder / "pictures.yaml").write_text(json.dumps(described), encoding="utf-8")  # JSON is YAML
     return [path for split in ("train", "val") for path in sorted((data / "images" / split).iterdir())]
 
 
-def trained(name: str, folder: Path) -> Path:
+def trained(name: str, folder: Path, numbers: dict = PICTURES, **settings: int) -> Path:
     """Return the checkpoint of a network that has learned the pictures; train it if `folder` has none."""
     weights = folder / f"{Path(name).stem}.pt"
     if not weights.exists():
-        pictures = draw_pictures(folder)
+        pictures = draw_pictures(folder, numbers)[: numbers["train"]]
+        settings = {**SETTINGS, "project": str(folder / "runs"), "name": weights.stem, **settings}
         model = YOLO(name)
-        model.train(data=str(folder / "pictures.yaml"), project=str(folder / "runs"), name=weights.stem, **SETTINGS)
+        model.train(data=str(folder / "pictures.yaml"), **settings)
         model = YOLO(model.trainer.last)
         # After so few steps the running statistics lag behind the weights.
-        settle(model.model.float(), picture_batch(pictures[: PICTURES["train"]], IMGSZ))
+        settle(model.model.float(), picture_batch(pictures, (settings["imgsz"], settings["imgsz"])))
         model.save(weights)
     return weights
 
 
-def calibrated(name: str, folder: Path) -> Path:
-    """Return a checkpoint with random weights and the BatchNorm statistics of the pictures."""
+def calibrated(name: str, folder: Path, numbers: dict = PICTURES) -> Path:
+    """Return a checkpoint with random weights, the BatchNorm statistics of the pictures and scores from 0 to 1."""
     weights = folder / f"{Path(name).stem}-random.pt"
     if not weights.exists():
         torch.manual_seed(0)
         model = YOLO(name)
-        settle(model.model, picture_batch(draw_pictures(folder), max(IMGSZ, int(model.model.stride.max()))))
+        imgsz = max(IMGSZ, int(model.model.stride.max()))
+        settle(model.model, picture_batch(draw_pictures(folder, numbers), (imgsz, imgsz)))
+        for branch in model.model.model[-1].cv3:
+            nn.init.normal_(branch[-1].weight, std=0.5)
+            nn.init.zeros_(branch[-1].bias)
         model.save(weights)
     return weights
 
@@ -77,7 +83,8 @@ def settle(model: nn.Module, images: torch.Tensor) -> None:
         norm.momentum = momentum
 
 
-def picture_batch(pictures: list[Path], imgsz: int) -> torch.Tensor:
-    """Return pictures as a batch (N, 3, imgsz, imgsz), RGB in 0..1."""
-    images = [cv2.cvtColor(cv2.resize(cv2.imread(str(p)), (imgsz, imgsz)), cv2.COLOR_BGR2RGB) for p in pictures]
+def picture_batch(pictures: list[Path], size_hw: Sequence[int]) -> torch.Tensor:
+    """Return pictures as a batch (N, 3, height, width), RGB in 0..1."""
+    height, width = size_hw
+    images = [cv2.cvtColor(cv2.resize(cv2.imread(str(p)), (width, height)), cv2.COLOR_BGR2RGB) for p in pictures]
     return torch.stack([torch.from_numpy(image).permute(2, 0, 1) / 255 for image in images])

@@ -94,9 +94,10 @@ def verdict(options: dict, result: dict) -> str:
     if "data" in options:
         return f"runs, in 8 bits; {result['boxes'] + result['unpaired']} boxes, {result['unpaired']} unlike torch's"
     pixels, scores = FLOAT16 if options.get("half") else FLOAT32
-    same = result["unpaired"] == 0 and result["pixels"] <= pixels and result["scores"] <= scores
-    same = same and result.get("raw scores", 0) <= scores
-    return "same boxes" if same else "other boxes"
+    if result["unpaired"]:
+        return f"runs, but {result['unpaired']} boxes are unlike torch's"
+    close = result["pixels"] <= pixels and max(result["scores"], result.get("raw scores", 0)) <= scores
+    return "same boxes" if close else "same boxes but for larger deviations"
 
 
 def row(options: dict, results: dict[str, dict]) -> str:
@@ -109,7 +110,8 @@ def row(options: dict, results: dict[str, dict]) -> str:
     how = deviation = ""
     if done:
         package = RUNTIMES.get(options["format"], options["format"])
-        how = f"{sum(r['boxes'] for r in done)} boxes of {len(done)} models in {package} {metadata.version(package)}"
+        models = f"{len(done)} models" if len(done) > 1 else "1 model"
+        how = f"{sum(r['boxes'] for r in done)} boxes of {models}, {package} {metadata.version(package)}"
         deviation = f"{max(r['pixels'] for r in done):.1g} px, {max(r['scores'] for r in done):.1g}"
         if any("raw scores" in r for r in done):
             raw = [max(r.get(f"raw {kind}", 0) for r in done) for kind in ("pixels", "scores")]
@@ -143,7 +145,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.weights or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {model: (trained if model in SMALL else calibrated)(model, folder) for model in models}
+        weights = {}
+        for model in models:
+            is_trained = model in SMALL or (folder / f"{Path(model).stem}.pt").exists()
+            weights[model] = (trained if is_trained else calibrated)(model, folder)
         rows = {}
         for options in ASKED:
             if options["format"] in arguments.formats:
