@@ -105,4 +105,4 @@ class Integral(nn.Module):
         x = x.view(n, 4, channels // 4, anchors)
         x = (x - x.amax(2, keepdim=True)).exp().view(n, channels, anchors)
         sums = F.conv1d(x, self.weight, groups=4).view(n, 4, 2, anchors)
-        return sums[:, :, 0] / sums[:, :, 1]
+        return (sums[:, :, :1] / sums[:, :, 1:]).view(n, 4, anchors)  # slices: an index would be a gathering in ONNX
