@@ -12,10 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import torch
 
 from benchmarks.compression_times import median_times
 from benchmarks.page import write_between
@@ -25,7 +29,8 @@ DATA = ["data=shapes.yaml", "imgsz=128", "device=cpu"]
 LEARN = ["batch=8", "nbs=8", "optimizer=AdamW", "warmup_epochs=1", "mosaic=0", "scale=0.2", "hsv_s=0.3", "seed=0"]
 FROM_NOTHING = ["epochs=12", "lr0=0.003", "pretrained=False"]
 FINE_TUNING = ["epochs=6", "lr0=0.001"]
-FOR_INT8 = ["epochs=3", "lr0=0.0003", "quantize=8"]
+LONGER = ["epochs=3", "lr0=0.0003"]
+FOR_INT8 = [*LONGER, "quantize=8"]
 RATIOS = (0.3, 0.5)
 BACKBONES = {"b0": "EfficientNet-B0", "lite0": "EfficientNet-Lite0"}
 # Name of a file that `yolo export` writes beside best.pt -> its options. best_int8.onnx first: it takes best.onnx away.
@@ -93,6 +98,7 @@ class Bench:
             self.export(f"{name}-{ratio}", *EXPORTS)
         self.train(f"{name}-qat", self.best(name), *FOR_INT8)
         self.export(f"{name}-qat", "best.onnx")
+        self.train(f"{name}-longer", self.best(name), *LONGER)
 
     def map50_95(self, file: Path) -> float:
         """Return the mAP50-95 of a checkpoint or an exported file, as `yolo val` has it."""
@@ -124,9 +130,10 @@ def int8_table(bench: Bench, times: dict[Path, float]) -> str:
         folder, qat = bench.best(name).parent, bench.best(f"{name}-qat").parent
         rows = [
             ("PyTorch", "float32", folder / "best.pt", None),
+            ("PyTorch", "float32, 3 epochs more", bench.best(f"{name}-longer"), None),
             ("ONNX Runtime", "float32", folder / "best.onnx", folder / "best.onnx"),
             ("ONNX Runtime", "int8", folder / "best_int8.onnx", folder / "best.onnx"),
-            ("ONNX Runtime", "int8, trained for it", qat / "best.onnx", folder / "best.onnx"),
+            ("ONNX Runtime", "int8, 3 epochs for it", qat / "best.onnx", folder / "best.onnx"),
             ("OpenVINO", "float32", folder / "best_openvino_model", folder / "best_openvino_model"),
             ("OpenVINO", "int8", folder / "best_int8_openvino_model", folder / "best_openvino_model"),
         ]
@@ -168,10 +175,10 @@ def commands(bench: Bench) -> str:
     """The commands behind the tables, and the versions in use."""
     from importlib.metadata import version
 
-    learn = " ".join([*DATA, *LEARN, "project=$PWD"])
     lines = [
         "```bash",
-        f'LEARN="{learn}"',
+        f'LEARN="{" ".join([*DATA, *LEARN[:3]])} \\',
+        f'  {" ".join(LEARN[3:])} project=$PWD"',
         f"yolo train model=yolov5-effb0-bifpn.yaml $LEARN {' '.join(FROM_NOTHING)} name=b0",
         "yolo export model=b0/weights/best.pt format=openvino imgsz=128 quantize=8 data=shapes.yaml",
         "yolo export model=b0/weights/best.pt format=onnx imgsz=128 quantize=8 data=shapes.yaml",
@@ -182,7 +189,10 @@ def commands(bench: Bench) -> str:
     ]
     packages = ("ultralytics", "torch", "timm", "onnxruntime", "openvino", "nncf", "nvidia-modelopt", "torch-pruning")
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    return "\n".join([*lines, "", f"Versions: {versions}."]) + "\n"
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    cpu = f"{torch.backends.cpu.get_cpu_capability()}, {'with' if 'vnni' in flags else 'without'} VNNI"
+    text = f"Versions: {versions}. CPU: {platform.machine()}, {cpu} (instructions for int8)."
+    return "\n".join([*lines, "", *textwrap.wrap(text, 120, break_on_hyphens=False)]) + "\n"
 
 
 def main() -> None:
