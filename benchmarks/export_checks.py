@@ -66,7 +66,7 @@ def raw_deviation(expected: np.ndarray, given: np.ndarray) -> dict:
 def check(weights: Path, folder: Path, options: dict) -> dict:
     """Export a checkpoint and compare; on an error, return what was reached and the error."""
     pictures = draw_pictures(folder)
-    workplace = folder / "exported" / "-".join(str(v) for v in options.values())
+    workplace = folder / "exported" / "-".join(Path(str(v)).name for v in options.values())
     workplace.mkdir(parents=True, exist_ok=True)
     copied = Path(shutil.copy(weights, workplace))
     os.chdir(workplace)
