@@ -183,7 +183,7 @@ def commands(bench: Bench) -> str:
         "yolo export model=b0/weights/best.pt format=openvino imgsz=128 quantize=8 data=shapes.yaml",
         "yolo export model=b0/weights/best.pt format=onnx imgsz=128 quantize=8 data=shapes.yaml",
         f"yolo train model=b0/weights/best.pt $LEARN {' '.join(FOR_INT8)} name=b0-qat",
-        "python -m effyolo_ultra.pruning b0/weights/best.pt --ratio 0.3 -o b0-0.3.pt",
+        "effyolo prune b0/weights/best.pt --ratio 0.3 -o b0-0.3.pt",
         f"yolo train model=b0-0.3.pt $LEARN {' '.join(FINE_TUNING)} name=b0-0.3",
         "```",
     ]

@@ -1,4 +1,4 @@
-"""Structured pruning of a trained network: `prune(...)`, or the command `python -m effyolo_ultra.pruning best.pt`.
+"""Structured pruning of a trained network: `prune(...)`, or the command `effyolo prune best.pt`.
 
 Of each convolution the outputs with the smallest weights are taken away, with everything that belongs to them in other
 layers. torch-pruning finds out what that is, and takes it away (https://arxiv.org/abs/2301.12900). The new network is
@@ -8,11 +8,8 @@ builds it again from the YAML in a checkpoint, as it does when it trains.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +17,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra._cut import MULTIPLE, cut_channels, of_class, outputs
-from effyolo_ultra.errors import EffYoloError, MissingPackageError, PruningError, UnknownNameError
+from effyolo_ultra.errors import MissingPackageError, PruningError, UnknownNameError
 from effyolo_ultra.nn._checks import check_number
 from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.backbone_state import shapes
@@ -209,28 +206,3 @@ def size(network: nn.Module) -> tuple[int, float]:
     from ultralytics.utils.torch_utils import get_flops
 
     return sum(p.numel() for p in network.parameters()), get_flops(network, 640)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, or 1 for what it refuses, with the reason on stderr."""
-    parser = argparse.ArgumentParser(
-        prog="python -m effyolo_ultra.pruning",
-        description="Take the weakest channels out of a trained network, and save what is left to fine-tune it.",
-    )
-    parser.add_argument("model", help="a checkpoint of Ultralytics, such as runs/detect/train/weights/best.pt")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the checkpoint to write, a .pt file")
-    parser.add_argument(
-        "--ratio", type=float, default=0.3, help="share of the channels to take out of each layer, by default 0.3"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace the output if it is there")
-    given = parser.parse_args(arguments)
-    try:
-        print(prune(given.model, given.output, given.ratio, overwrite=given.overwrite))
-    except (EffYoloError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

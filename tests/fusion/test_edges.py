@@ -9,9 +9,9 @@ import torch
 from ultralytics import YOLO
 
 import effyolo_ultra
+from effyolo_ultra.cli import main
 from effyolo_ultra.errors import UnknownNameError, WeightsError
 from effyolo_ultra.fusion import fusion_table, fusion_weights
-from effyolo_ultra.fusion.__main__ import main
 from effyolo_ultra.nn import BiFPN, BiFPN_Add
 
 ROWS = """
@@ -157,18 +157,18 @@ def test_table(network):
 def test_command(network, tmp_path, capsys):
     path, picture = str(tmp_path / "net.pt"), str(tmp_path / "net.svg")
     network.save(path)
-    assert main([path, "--json", "--plot", picture]) == 0 and Path(picture).stat().st_size > 1000
+    assert main(["fusion", path, "--json", "--plot", picture]) == 0 and Path(picture).stat().st_size > 1000
     assert [tuple(e.values()) for e in json.loads(capsys.readouterr().out)] == [
         (*e[:3], list(e.cells), *e[4:]) for e in fusion_weights(path)
     ]
-    assert main([path, "--plot", picture]) == 1
+    assert main(["fusion", path, "--plot", picture]) == 2
     printed = capsys.readouterr()
     assert "is there already" in printed.err and printed.out == ""
-    assert main([path, "--plot", picture, "--overwrite"]) == 0
-    assert main([str(tmp_path / "gone.pt")]) == 1 and "there is no file" in capsys.readouterr().err
-    assert main([path, "--plot", "net.bmp"]) == 1 and ".png, .svg, .pdf" in capsys.readouterr().err
+    assert main(["fusion", path, "--plot", picture, "--overwrite"]) == 0
+    assert main(["fusion", str(tmp_path / "gone.pt")]) == 2 and "there is no file" in capsys.readouterr().err
+    assert main(["fusion", path, "--plot", "net.bmp"]) == 2 and ".png, .svg, .pdf" in capsys.readouterr().err
     YOLO("yolov5n.yaml").save(tmp_path / "stock.pt")
-    assert main([str(tmp_path / "stock.pt")]) == 1 and "has no weighted fusion" in capsys.readouterr().err
+    assert main(["fusion", str(tmp_path / "stock.pt")]) == 2 and "has no weighted fusion" in capsys.readouterr().err
 
 
 @pytest.mark.slow
