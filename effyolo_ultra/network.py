@@ -158,7 +158,11 @@ def describe(source: Source, imgsz: int = 640) -> Network:
     """
     model = open_model(source)
     # Without data: a pass on the meta device computes shapes only, in a moment for the largest network too.
-    model = copy.deepcopy(model).float().to("meta").eval()
+    model = copy.deepcopy(model).float().eval()
+    strides = getattr(model.model[-1], "stride", None)
+    model.to("meta")
+    if strides is not None:
+        model.model[-1].stride = strides  # numbers that the head computes with, not a feature map
     measured: dict[int, tuple[float, list[torch.Tensor]]] = {}
     channels = model.yaml.get("channels", model.yaml.get("ch", 3))
     try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from benchmarks.speed.by_hand import BY_HAND
 from benchmarks.speed.by_hand import NAME as BUILT
+from effyolo_ultra.network import describe
 
 OURS, PEER = "yolov5n-effdet.yaml", "tf_efficientdet_d0"
 BACKBONE = f"{OURS} backbone"
@@ -41,3 +42,22 @@ def bars(results: Mapping[str, dict]) -> list[dict]:
         bar = {"bar": "startup hook, ms", "of": "hook", "to": None, "ms": hook, "to_ms": None, "measured": hook}
         found.append({**bar, "limit": HOOK_MS, "reached": hook < HOOK_MS})
     return found
+
+
+def floors(results: Mapping[str, dict]) -> list[tuple[str, float, float]]:
+    """Return (runtime, the backbone alone of the peer, the network of its backbone) of each runtime that has all three.
+
+    No neck and head can bring the network below the first. The second is what neck and head cost.
+    """
+    latency = [(runtime, times) for runtime, times in results.get("latency", {}).items()]
+    return [
+        (runtime, times[BACKBONE] / times[PEER], times[OURS] / times[BACKBONE])
+        for runtime, times in latency
+        if {OURS, PEER, BACKBONE} <= times.keys()
+    ]
+
+
+def gflops_ratio() -> float:
+    """Return the GFLOPs of the network as a multiple of its backbone's."""
+    network = describe(OURS)
+    return network.gflops / sum(layer.gflops for layer in network.of("backbone"))

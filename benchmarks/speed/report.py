@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from benchmarks.speed import bars
 from benchmarks.speed.by_hand import BY_HAND
 
 LABELS = {"torch": "torch", "torch.compile": "torch.compile", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -51,6 +52,17 @@ def bars_table(results: Mapping) -> str:
     settings = results["settings"]
     sizes = f"{settings['imgsz']}, batch 1; training {settings['training_imgsz']}, batch {settings['training_batch']}"
     return table([f"bar ({sizes})", "times", "measured", "limit", "reached"], rows)
+
+
+def floors_table(results: Mapping) -> str:
+    """Return what the backbone alone takes of the peer, and the network of its backbone."""
+    rows = [
+        [LABELS[runtime], number(of_peer, 2), number(of_backbone, 2)]
+        for runtime, of_peer, of_backbone in bars.floors(results)
+    ]
+    rows.append(["GFLOPs", "", number(bars.gflops_ratio(), 2)])
+    head = ["", f"the backbone alone, of {label(bars.PEER)}", f"{label(bars.OURS)}, of its backbone"]
+    return table(head, rows)
 
 
 def models_table(results: Mapping) -> str:
@@ -127,6 +139,7 @@ def tables(results: Mapping) -> dict[str, str]:
     found = {"speed setup": setup_text(results)}
     if results["bars"]:
         found["bars table"] = bars_table(results)
+        found["floors table"] = floors_table(results)
     found["models table"] = models_table(results)
     for part in ("latency", "throughput"):
         if part in results:
