@@ -17,6 +17,7 @@ _LAZY = {
     "nn": "effyolo_ultra.nn",
     "plot_fusion_weights": "effyolo_ultra.fusion.plot:plot_fusion_weights",
     "prune": "effyolo_ultra.pruning:prune",
+    "register_module": "effyolo_ultra.user_modules:register_module",
     "shapes": "effyolo_ultra.shapes",
 }
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from effyolo_ultra.fusion.edges import fusion_weights as fusion_weights
     from effyolo_ultra.fusion.plot import plot_fusion_weights as plot_fusion_weights
     from effyolo_ultra.pruning import prune as prune
+    from effyolo_ultra.user_modules import register_module as register_module
     from effyolo_ultra.zoo import list_models as list_models
     from effyolo_ultra.zoo import model_path as model_path
 

@@ -61,11 +61,11 @@ class ModelDocument:
         """Whether a row names one of the modules."""
         return any(name in names for name in self._names())
 
-    def check_names(self, known: Callable[[str], bool], names: Iterable[str]) -> None:
+    def check_names(self, known: Callable[[str], bool], names: Iterable[str], hint: str = "") -> None:
         """Raise a ModelYAMLError for the first row whose module is not known; `names` are those to suggest."""
         for index, name in enumerate(self._names()):
             if name and not known(name):
-                self.error(index, f"there is no module '{name}'.{nearest(name, names)}")
+                self.error(index, f"there is no module '{name}'.{nearest(name, names)}{hint}")
 
     def _names(self) -> list[str]:
         rows = (row if isinstance(row, (list, tuple)) else () for row in self.written)

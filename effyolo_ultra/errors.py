@@ -26,6 +26,10 @@ class WeightsUnreachableError(WeightsError, ConnectionError):
     """Pretrained weights that exist, but cannot be fetched from here now."""
 
 
+class ModuleRegistrationError(EffYoloError, ValueError):
+    """A module that cannot be registered, or whose package or file cannot be loaded."""
+
+
 class PruningError(EffYoloError, ValueError):
     """A network that cannot be pruned, or what is asked for cannot be done with it."""
 
