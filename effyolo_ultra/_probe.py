@@ -117,7 +117,8 @@ class StockParser:
             with torch.random.fork_rng(devices=[]):
                 return self._build([[-1, 1, "Conv", [8]]], "cpu")[0].act
         except Exception as error:  # whatever the text makes the stock parser raise
-            raise ModelYAMLError(f"{self.document.file}: activation {act!r} cannot be used: {error}") from error
+            problem = f"activation {act!r} cannot be used: {error}"
+            raise ModelYAMLError.in_file(self.document.file, problem, "activation") from error
 
     def build(self, verbose: bool) -> nn.Sequential:
         """Build the lowered rows."""
