@@ -94,7 +94,9 @@ class ModelDocument:
         """The scale in use: the letter in the file's name, or the first one of `scales`, as Ultralytics has it."""
         scales = self.d.get("scales") or {}
         if not isinstance(scales, dict):
-            self.refuse(f"'scales' must be a mapping {{letter: [depth, width, max_channels]}}, not {scales!r}.", "scales")
+            self.refuse(
+                f"'scales' must be a mapping {{letter: [depth, width, max_channels]}}, not {scales!r}.", "scales"
+            )
         scale = self.d.get("scale") or next(iter(scales), "")
         if scales and scale not in scales:
             self.refuse(f"has no scale '{scale}'; its scales are {', '.join(map(str, scales))}.", "scales", colon=False)
