@@ -24,6 +24,7 @@ from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn.light_head import WITH_TEXT, light_heads
 from effyolo_ultra.registry import MODULES
 from effyolo_ultra.row import Row
+from effyolo_ultra.user_modules import USER_MODULES
 
 Found = Union[ModelYAMLError, Finding]
 
@@ -44,7 +45,10 @@ class ScaleCheck:
         self.d, self.activation, self.data, self.imgsz = without_downloads(d), activation, data, imgsz
         self.channels = data.channels if data else 3
         self.document = ModelDocument(self.d)
-        self.modules = {name: cls for name, cls in MODULES.items() if vars(tasks).get(name) is cls}
+        self.modules = {
+            **{name: cls for name, cls in MODULES.items() if vars(tasks).get(name) is cls},
+            **USER_MODULES,
+        }
         self.light = light_heads(tasks)
         self.checks = RowChecks(self.document, tasks, self.modules, self.light)
         self.faulty: dict[int, list[ModelYAMLError]] = {}
