@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sysconfig
@@ -14,6 +15,7 @@ from effdet_models import efficientdet
 from ultralytics import YOLO
 
 from benchmarks.zoo_table import row
+from effyolo_ultra.cli import main
 from effyolo_ultra.shapes import make_shapes
 from effyolo_ultra.zoo import list_models
 
@@ -99,6 +101,42 @@ def test_python(code, run_python, tmp_path):
 def test_yaml(text, scale, model_yaml):
     file = model_yaml(text, "yolov5-mine.yaml").replace("yolov5-mine", f"yolov5{scale}-mine")
     assert YOLO(file).model.stride.tolist() == [8, 16, 32, 64]
+
+
+@pytest.mark.slow
+def test_own_data(tmp_path):
+    drawn = make_shapes(tmp_path / "parts", train=8, val=4, imgsz=64)
+    for file in drawn.rglob("labels/*/*.txt"):  # eight classes become two
+        lines = file.read_text(encoding="utf-8").splitlines()
+        file.write_text("".join(f"{int(line[0]) % 2}{line[1:]}\n" for line in lines), encoding="utf-8")
+    (tmp_path / "parts.yaml").write_text(blocks("file: parts.yaml", "yaml")[0], encoding="utf-8")
+    run_bash(blocks("run: own data", "bash")[0], tmp_path)
+    assert YOLO(tmp_path / "runs" / "parts" / "weights" / "best.pt").names == {0: "bolt", 1: "nut"}
+
+
+@pytest.mark.slow
+def test_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    YOLO("yolov5n-effdet.yaml").save("best.pt")
+    printed = {}
+    for line in "".join(blocks("run: command", "bash")).splitlines():
+        command, *arguments = shlex.split(line.partition(" > ")[0])
+        assert command == "effyolo"
+        try:
+            code = main(arguments)
+        except SystemExit as end:  # of argparse, as for --print-completion
+            code = end.code
+        printed[line] = capsys.readouterr().out
+        assert not code and (printed[line] or "--plot" in line), line
+    assert "P4_td" in printed["effyolo fusion best.pt"]
+    assert Path("weights.svg").is_file() and YOLO("pruned.pt").model.yaml["pruned"]
+
+
+def test_every_command_is_run_or_says_why_not():
+    pages = [README, *(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))]
+    marker = r"<!-- (?:run|ci|commands|not run): .*-->\Z"
+    texts = [text.rstrip().rpartition("\n")[2] for page in pages for text in page.split("```bash\n")[:-1]]
+    assert [text for text in texts if not re.fullmatch(marker, text)] == []
 
 
 def test_zoo_table_names_every_model():

@@ -1,0 +1,1 @@
+"""The pictures of what each module does, drawn from the modules themselves."""

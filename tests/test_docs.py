@@ -1,0 +1,195 @@
+"""The documentation: the site builds without a warning, and what its pages say is so."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from ultralytics.nn.tasks import guess_model_task, parse_model, yaml_model_load
+
+from effyolo_ultra.nn import BiFPN, BiFPN_Add, BiFPN_Concat, TimmBackbone
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
+PACKAGE = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "effyolo_ultra").rglob("*.py"))]
+
+
+# --- the site ----------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """What the links of a page lead to, what they could lead to, and its text outside of code."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.links, self.ids, self.text, self._skip = [], set(), "", 0
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids.add(attributes.get("id"))
+        self.links += [attributes[name] for name in ("href", "src") if attributes.get(name)]
+        self._skip += tag in ("code", "pre", "script", "style")
+
+    def handle_endtag(self, tag):
+        self._skip -= tag in ("code", "pre", "script", "style")
+
+    def handle_data(self, data):
+        if not self._skip:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built pages by path. Building fails at a warning."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {path: Page(path.read_text(encoding="utf-8")) for path in folder.rglob("*.html") if path.name != "404.html"}
+
+
+def test_every_page_is_there(site):
+    named = {"index" if path.parent.parent.name.startswith("pytest") else path.parent.name for path in site}
+    assert len(site) == len(PAGES) and {name.removesuffix(".md") for name in PAGES} - named <= {"index"}
+
+
+def test_links_lead_somewhere(site):
+    dead = []
+    for path, page in site.items():
+        for link in page.links:
+            target, _, anchor = link.partition("#")
+            if re.match(r"[a-z]+:", link):
+                continue
+            file = Path(os.path.normpath(path.parent / target)) if target else path
+            file = file / "index.html" if file.is_dir() else file
+            if not file.is_file() or (anchor and file in site and anchor not in site[file].ids | {"__skip"}):
+                dead.append(f"{path.parent.name}: {link}")
+    assert not dead
+
+
+def test_no_markdown_is_left_in_a_page(site):
+    left = {
+        path.parent.name: found
+        for path, page in site.items()
+        if (found := re.findall(r"```|\| ?---|<!--|--8<--|\*\*|^\* .*|\]\(.*|^#+ .*", page.text, re.MULTILINE))
+    }
+    assert not left
+
+
+# --- what the pages say ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", [TimmBackbone, BiFPN, BiFPN_Add, BiFPN_Concat], ids=lambda cls: cls.__name__)
+def test_options_are_those_of_the_code(cls):
+    table = "\n".join(PAGES.values()).split(f"<!-- options of: {cls.__name__} -->\n")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split(" | ")] for line in table.splitlines()[2:]]
+    given = {name.strip("|` "): default.strip("`") for name, default, *_ in rows}
+    options = [p for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert sorted(given) == sorted(p.name for p in options)
+    for parameter in options:
+        default = given[parameter.name]
+        if default == "the model's own":
+            assert parameter.default is None
+            continue
+        value = yaml.safe_load(default)
+        value = float(value) if isinstance(parameter.default, float) else value
+        assert (tuple(value) if isinstance(value, list) else value) == parameter.default, parameter.name
+
+
+@pytest.mark.parametrize(
+    "strides, text", re.findall(r"<!-- build: ([\d, ]+) -->\n```yaml\n(.*?)```", "\n".join(PAGES.values()), re.DOTALL)
+)
+def test_yaml_builds(strides, text, model_yaml):
+    import torch
+
+    d = yaml_model_load(model_yaml(text, "mine.yaml"))
+    # Without memory; the strides of a head are those of the layers that it takes.
+    with torch.device("meta"):
+        layers, saved = parse_model(d, 3, verbose=False)
+    x, given, size = torch.empty(1, 3, 256, 256, device="meta"), {}, 256
+    assert guess_model_task(d) in ("detect", "segment")
+    for layer in layers[:-1]:
+        sources = [layer.f] if isinstance(layer.f, int) else layer.f
+        inputs = [x if source == -1 else given[source] for source in sources]
+        x = layer.eval()(inputs[0] if isinstance(layer.f, int) else inputs)
+        if layer.i in saved:
+            given[layer.i] = x
+    assert [size // given[source].shape[-1] for source in layers[-1].f] == [int(s) for s in strides.split(",")]
+
+
+def templates() -> list[str]:
+    """Return every text in the source, with a gap where a value is put in."""
+    found = []
+    for source in PACKAGE:
+        for part in ast.walk(ast.parse(source)):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                found.append(part.value)
+            elif isinstance(part, ast.JoinedStr):
+                found.append("".join(v.value if isinstance(v, ast.Constant) else "\0" for v in part.values))
+    return found
+
+
+MESSAGES = re.findall(r"<!-- message -->\n```text\n(.*?)\n```", PAGES["troubleshooting.md"], re.DOTALL)
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_message_is_in_the_source(message):
+    texts = templates()
+    fragments = [part for part in (part.strip(" '()[],;.:?") for part in message.split("...")) if len(part) > 3]
+    assert fragments
+    for fragment in fragments:
+        assert any(fragment in text for text in texts), fragment
+
+
+def test_message_without_this_package(run_python):
+    code = "from ultralytics import YOLO; YOLO(__import__('sys').argv[1])"
+    done = run_python(code, str(ROOT / "models" / "yolov5-effb0-pan.yaml"), EFFYOLO_ULTRA_NO_AUTOLOAD="1")
+    message = done.stderr.strip().splitlines()[-1]
+    assert message == "KeyError: 'EfficientNetBackbone'" and message in PAGES["troubleshooting.md"]
+
+
+def test_wrapped_functions_are_those_of_the_page():
+    import ultralytics.data.utils
+    import ultralytics.engine.trainer
+    import ultralytics.nn.tasks
+
+    found = set()
+    for module in (ultralytics.nn.tasks, ultralytics.data.utils, ultralytics.engine.trainer):
+        own = [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == module.__name__]
+        for owner in (module, *own):
+            place = module.__name__ if owner is module else f"{module.__name__}.{owner.__name__}"
+            found |= {f"{place}.{name}" for name, v in vars(owner).items() if hasattr(v, "wrapped_by_effyolo_ultra")}
+    table = PAGES["how.md"].split("<!-- wrapped -->\n")[1]
+    assert set(re.findall(r"^\| `(.+?)`", table, re.MULTILINE)) == found
+
+
+# --- pictures ----------------------------------------------------------------------------------------------------
+
+
+def test_pictures_are_those_of_the_modules(tmp_path):
+    from benchmarks.module_pictures import FOLDER, PICTURES
+
+    assert sorted(path.stem for path in FOLDER.glob("*.svg")) == sorted(PICTURES)
+    for name, draw in PICTURES.items():
+        first, second = tmp_path / f"{name}.svg", tmp_path / "again" / f"{name}.svg"
+        second.parent.mkdir(exist_ok=True)
+        sheet = draw()
+        sheet.save(first)
+        sheet.save(second)
+        assert first.read_bytes() == second.read_bytes(), name
+        # The outlines of letters are those of the installed matplotlib; the words are in comments.
+        assert words(first) == words(FOLDER / f"{name}.svg"), f"python -m benchmarks.module_pictures {name}"
+
+
+def words(path: Path) -> list[str]:
+    return re.findall(r"<!-- (.*?) -->", path.read_text(encoding="utf-8"), re.DOTALL)
