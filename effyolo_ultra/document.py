@@ -68,13 +68,12 @@ class ModelDocument:
 
     def check_name(self, index: int, known: Callable[[str], bool], names: Iterable[str], hint: str = "") -> None:
         """Raise a ModelYAMLError if the module of a row is not known."""
-        name = self._names()[index]
+        name = module_name(self.written[index])
         if name and not known(name):
             self.error(index, f"there is no module '{name}'.{nearest(name, names)}{hint}")
 
     def _names(self) -> list[str]:
-        rows = (row if isinstance(row, (list, tuple)) else () for row in self.written)
-        return [row[2] if len(row) > 2 and isinstance(row[2], str) else "" for row in rows]
+        return [module_name(row) for row in self.written]
 
     def error(self, index: int, message: str, cause: Exception | None = None) -> NoReturn:
         """Raise a ModelYAMLError that names the file and a row."""
@@ -214,6 +213,11 @@ class ModelDocument:
     def saved(self, rows: Iterable[Row]) -> list[int]:
         """Return the sorted indices of the layers whose outputs are needed by a layer other than the next one."""
         return sorted(a for row in rows for s, a in zip(listed(self.written[row.index][0]), row.sources) if s != -1)
+
+
+def module_name(row: Any) -> str:
+    """Return the name of the module in a row, '' where it has none."""
+    return row[2] if isinstance(row, (list, tuple)) and len(row) > 2 and isinstance(row[2], str) else ""
 
 
 def nested(function: Callable[[Any], Any], value: Any) -> Any:

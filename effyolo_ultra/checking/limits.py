@@ -38,6 +38,25 @@ def too_large(row: Row) -> str:
     return ""
 
 
+def too_many_layers(rows: list[Row]) -> str:
+    """Say that the rows stand for too many layers, '' if they do not."""
+    layers, _ = layers_and_parameters(rows)
+    return f"the rows stand for {layers} layers; more than {MAX_REPEATS} are not built." if layers > MAX_REPEATS else ""
+
+
+def count_values(value: Any, most: int) -> int:
+    """Return the number of values in nested lists and mappings, aliases expanded; it ends at `most`."""
+    count, waiting = 0, [value]
+    while waiting and count < most:
+        item = waiting.pop()
+        count += 1
+        if isinstance(item, dict):
+            item = [*item.keys(), *item.values()]
+        if isinstance(item, (list, tuple)):
+            waiting.extend(item[: most - count])
+    return count
+
+
 def largest_number(row: Row) -> float:
     """Return the largest number in the args of a row, scaled by width where that makes it larger."""
     return max((abs(n) for n in numbers(row.all_args)), default=0) * max(1.0, row.scaling.width)
