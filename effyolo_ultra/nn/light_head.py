@@ -97,7 +97,7 @@ class Integral(nn.Module):
     def __init__(self, bins: int = 16):
         super().__init__()
         weight = torch.stack([torch.arange(bins, dtype=torch.float), torch.ones(bins)])
-        self.register_buffer("weight", weight.repeat(4, 1)[:, :, None], persistent=False)  # (4 sides * 2, bins, 1)
+        self.register_buffer("weight", weight.repeat(4, 1)[:, :, None])  # (4 sides * 2, bins, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Turn logits (N, 4 * bins, A) into distances (N, 4, A), in bins."""

@@ -29,6 +29,10 @@ class SameConv2d(nn.Conv2d):
             padding = [0, 0]
         elif top or left:
             weight = pad_kernel(weight, top, left)
+            if torch.jit.is_tracing() and self.bias is not None:
+                # Beside a kernel that is a constant, x2paddle takes no bias.
+                x = F.conv2d(x, weight, None, self.stride, padding, self.dilation, self.groups)
+                return x + self.bias.view(1, -1, 1, 1)
         return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
