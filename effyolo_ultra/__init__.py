@@ -10,13 +10,20 @@ __version__ = "0.1.0"
 
 # Public name -> "module:attribute"; without an attribute, the module itself.
 _LAZY = {
+    "check": "effyolo_ultra.checking.check:check",
     "register": "effyolo_ultra._ultralytics:register",
+    "compare": "effyolo_ultra.compare:compare",
+    "describe": "effyolo_ultra.network:describe",
+    "diagnose": "effyolo_ultra.doctor:diagnose",
     "fusion_weights": "effyolo_ultra.fusion.edges:fusion_weights",
     "list_models": "effyolo_ultra.zoo:list_models",
+    "model_info": "effyolo_ultra.info:model_info",
     "model_path": "effyolo_ultra.zoo:model_path",
+    "model_records": "effyolo_ultra.zoo_records:model_records",
     "nn": "effyolo_ultra.nn",
     "plot_fusion_weights": "effyolo_ultra.fusion.plot:plot_fusion_weights",
     "prune": "effyolo_ultra.pruning:prune",
+    "register_module": "effyolo_ultra.user_modules:register_module",
     "shapes": "effyolo_ultra.shapes",
 }
 
@@ -26,11 +33,18 @@ if TYPE_CHECKING:
     from effyolo_ultra import nn as nn
     from effyolo_ultra import shapes as shapes
     from effyolo_ultra._ultralytics import register as register
+    from effyolo_ultra.checking.check import check as check
+    from effyolo_ultra.compare import compare as compare
+    from effyolo_ultra.doctor import diagnose as diagnose
     from effyolo_ultra.fusion.edges import fusion_weights as fusion_weights
     from effyolo_ultra.fusion.plot import plot_fusion_weights as plot_fusion_weights
+    from effyolo_ultra.info import model_info as model_info
+    from effyolo_ultra.network import describe as describe
     from effyolo_ultra.pruning import prune as prune
+    from effyolo_ultra.user_modules import register_module as register_module
     from effyolo_ultra.zoo import list_models as list_models
     from effyolo_ultra.zoo import model_path as model_path
+    from effyolo_ultra.zoo_records import model_records as model_records
 
 
 def __getattr__(name: str) -> object:

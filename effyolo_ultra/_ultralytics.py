@@ -30,7 +30,9 @@ def register() -> None:
 
 def patch_tasks(tasks: ModuleType) -> None:
     """Let `ultralytics.nn.tasks` find our model YAMLs, build our rows and load our checkpoints."""
+    from effyolo_ultra._plugins import load_user_modules
     from effyolo_ultra.registry import IN_CHECKPOINTS, MODULES, WITH_FUSE
+    from effyolo_ultra.user_modules import USER_MODULES
 
     # The only place where Ultralytics turns a model YAML into layers.
     stock_parse_model = wrappable(tasks, "parse_model", "d", "ch", "verbose")
@@ -54,13 +56,13 @@ def patch_tasks(tasks: ModuleType) -> None:
     def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> Any:
         from effyolo_ultra.parser import parse_model
 
-        return parse_model(stock_parse_model, tasks, modules, d, ch, verbose)
+        return parse_model(stock_parse_model, tasks, {**modules, **USER_MODULES}, d, ch, verbose)
 
     @functools.wraps(stock_yaml_model_load)
     def yaml_model_load(path: str | Path) -> dict[str, Any]:
         from effyolo_ultra.parser import load_model_yaml
 
-        return load_model_yaml(stock_yaml_model_load, tasks, modules, path)
+        return load_model_yaml(stock_yaml_model_load, tasks, {**modules, **USER_MODULES}, path)
 
     @functools.wraps(stock_check_yaml)
     def check_yaml(file: str | Path, *args: Any, **kwargs: Any) -> Any:
@@ -88,6 +90,7 @@ def patch_tasks(tasks: ModuleType) -> None:
     engine = sys.modules.get("ultralytics.engine.model")
     if getattr(engine, "yaml_model_load", None) is stock_yaml_model_load:
         engine.yaml_model_load = yaml_model_load
+    load_user_modules()
 
 
 def patch_data_utils(data_utils: ModuleType) -> None:

@@ -6,24 +6,26 @@ Everything that shows a network reads it from here: `effyolo list`, `info`, `dif
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from effyolo_ultra.errors import EffYoloError, UnknownNameError, WeightsError
+from effyolo_ultra._open import Source, open_model
+from effyolo_ultra.document import as_written
+from effyolo_ultra.nn._checks import check_int
 from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.nn.fusion import BiFPN_Add, BiFPN_Concat
 
 PARTS = ("backbone", "neck", "head")
-Source = Union[str, "os.PathLike[str]", nn.Module, Any]
 
 
 class Shape(NamedTuple):
@@ -49,6 +51,7 @@ class Layer:
         gflops: Billions of floating-point operations of convolutions and matrix products, two for a multiply-add.
         outputs: Size of each feature map that it gives: one, or several for a pyramid, finest first; none for a head.
         strides: Pixels of the image for one cell of each output.
+        written: The whole row as written, one line of YAML.
     """
 
     index: int
@@ -61,6 +64,7 @@ class Layer:
     gflops: float
     outputs: tuple[Shape, ...]
     strides: tuple[int, ...]
+    written: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,58 +108,18 @@ class Network:
         return [layer for layer in self.layers if layer.part == part]
 
 
-def open_model(source: Source) -> nn.Module:
-    """Return the network of a model YAML, a checkpoint, a YOLO, or a network itself.
-
-    Args:
-        source: Name or path of a model YAML, path of a .pt file, an `ultralytics.YOLO`, or its `model`.
-
-    Raises:
-        UnknownNameError: If there is no such file.
-        ModelYAMLError: If a YAML describes no network.
-        WeightsError: If a .pt file holds no network.
-        TypeError: If `source` is something else.
-    """
-    if isinstance(source, (str, os.PathLike)):
-        source = open_file(Path(source))
-    inner = getattr(source, "model", None)
-    network = inner if isinstance(getattr(inner, "model", None), nn.Module) else source
-    if not isinstance(network, nn.Module) or not isinstance(getattr(network, "model", None), nn.Sequential):
-        raise TypeError(f"expected a model YAML, a .pt file or a network of Ultralytics, not {source!r}")
-    return network
-
-
-def open_file(path: Path) -> Any:
-    """Return the YOLO of a model YAML or checkpoint, without touching the random state."""
-    from ultralytics import RTDETR, YOLO
-
-    if path.suffix not in (".yaml", ".yml", ".pt"):
-        raise UnknownNameError(f"'{path}' is neither a model YAML (.yaml) nor a checkpoint (.pt)")
-    if path.suffix == ".pt" and not path.is_file():
-        raise UnknownNameError(f"there is no file '{path}'")
-    cls = RTDETR if "rtdetr" in path.stem and path.suffix != ".pt" else YOLO
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return cls(str(path))
-    except (EffYoloError, OSError):
-        raise
-    except Exception as error:  # whatever torch, pickle or Ultralytics make of a file that is something else
-        if path.suffix != ".pt":
-            raise
-        raise WeightsError(f"'{path}' holds no network of Ultralytics: {type(error).__name__}: {error}") from error
-
-
 def describe(source: Source, imgsz: int = 640) -> Network:
     """Describe a network layer by layer.
 
     Args:
         source: As for `open_model`.
-        imgsz: Height and width of the image to compute sizes for; a multiple of the coarsest stride.
+        imgsz: Height and width of the image to compute sizes for.
 
     Raises:
         ValueError: If the network does not take images of this size.
         EffYoloError: As `open_model`.
     """
+    check_int("imgsz", imgsz)
     model = open_model(source)
     # Without data: a pass on the meta device computes shapes only, in a moment for the largest network too.
     model = copy.deepcopy(model).float().eval()
@@ -253,8 +217,15 @@ def layer_of(
         sum(p.numel() for p in layer.parameters()),
         gflops,
         tuple(Shape(*m.shape[1:]) for m in maps),
-        tuple(round(imgsz / m.shape[2]) for m in maps),
+        tuple(stride_of(m, imgsz) for m in maps),
+        as_written(row),
     )
+
+
+def stride_of(feature_map: torch.Tensor, imgsz: int) -> int:
+    """Return the stride of a feature map, where a size that is no multiple of it was rounded up too."""
+    ratio = imgsz / feature_map.shape[2]
+    return int(ratio) if ratio.is_integer() else 2 ** round(math.log2(ratio))
 
 
 def backbone_name(layers: Iterable[nn.Module]) -> str:

@@ -17,8 +17,18 @@ from typing import Any
 
 from torch import nn
 
+from effyolo_ultra._plugins import not_loaded
 from effyolo_ultra._probe import StockParser
 from effyolo_ultra._table import replace_lines, table_line
+from effyolo_ultra.checking.activation import parse_activation
+from effyolo_ultra.checking.limits import (
+    MAX_BYTES,
+    MAX_NODES,
+    count_values,
+    too_large,
+    too_many_layers,
+    too_many_rows,
+)
 from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError, UnknownNameError, nearest
 from effyolo_ultra.nn.light_head import light_heads, lighten
@@ -59,7 +69,9 @@ def parse_model(
         prune(document, layers, tasks, verbose)
         return layers, saved
 
+    check_is_data(document)
     rows = list(document.rows())
+    check_size(document, rows)
     parser = StockParser(stock, tasks, document, rows, modules, light, ch)
     try:
         built = build_registered(rows, modules, parser)
@@ -109,6 +121,7 @@ def load_model_yaml(
         ModelYAMLError: If it is no model YAML.
     """
     check_scale_letter(str(path))
+    check_file_size(Path(path), modules)
     try:
         d = stock(path)
     except FileNotFoundError as error:
@@ -121,7 +134,8 @@ def load_model_yaml(
     except OSError:
         raise
     except Exception as error:  # each version refuses in its own way what is no YAML or no mapping
-        raise ModelYAMLError(f"{path} is no YAML mapping with 'backbone' and 'head': {error}") from None
+        problem = f"is no YAML mapping with 'backbone' and 'head': {error}"
+        raise ModelYAMLError.in_file(str(path), problem, colon=False) from None
     document = ModelDocument(d)
     document.check_parts()
     check_names(document, tasks, modules)
@@ -132,6 +146,36 @@ def load_model_yaml(
                 f"{document.file}: its 'anchors' are not used, because the heads of Ultralytics have none."
             )
     return d
+
+
+def check_file_size(path: Path, modules: Mapping[str, type]) -> None:
+    """Raise a ModelYAMLError for a file with modules of ours that is too large to be read in a moment."""
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        text = path.read_bytes()
+        if any(name.encode() in text for name in modules):
+            raise ModelYAMLError.in_file(str(path), f"a model YAML of more than {MAX_BYTES} bytes is not read")
+
+
+def check_is_data(document: ModelDocument) -> None:
+    """Raise a ModelYAMLError for what would run as code, or grow without end, where it is built."""
+    if count_values(document.d, MAX_NODES) >= MAX_NODES:
+        raise ModelYAMLError.in_file(document.file, f"it has more than {MAX_NODES} values, aliases expanded.")
+    if message := too_many_rows(document):
+        raise ModelYAMLError.in_file(document.file, message)
+    if activation := document.d.get("activation"):
+        try:
+            parse_activation(activation)
+        except ValueError as error:
+            raise ModelYAMLError.in_file(document.file, str(error), "activation") from None
+
+
+def check_size(document: ModelDocument, rows: list[Row]) -> None:
+    """Raise a ModelYAMLError for a network that is larger than any in use."""
+    for row in rows:
+        if message := too_large(row):
+            row.error(message)
+    if message := too_many_layers(rows):
+        raise ModelYAMLError.in_file(document.file, message)
 
 
 def build_registered(rows: list[Row], modules: Mapping[str, type], parser: StockParser) -> dict[int, Built]:
@@ -186,7 +230,7 @@ def prune(document: ModelDocument, layers: nn.Sequential, tasks: ModuleType, ver
 def check_names(document: ModelDocument, tasks: ModuleType, modules: Mapping[str, type]) -> None:
     """Raise a ModelYAMLError for the first row whose module neither we nor Ultralytics know."""
     ours = [*modules, *light_heads(tasks)]
-    document.check_names(lambda name: name in ours or is_stock(tasks, name), [*ours, *stock_names(tasks)])
+    document.check_names(lambda name: name in ours or is_stock(tasks, name), [*ours, *stock_names(tasks)], not_loaded())
 
 
 def is_stock(tasks: ModuleType, name: str) -> bool:

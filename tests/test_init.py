@@ -33,6 +33,7 @@ def test_an_interpreter_start_imports_our_two_files_and_nothing_else(opt_out):
 
 
 PUBLIC = ["fusion_weights", "list_models", "model_path", "nn", "plot_fusion_weights", "prune", "register", "shapes"]
+PUBLIC = sorted([*PUBLIC, "compare", "describe", "diagnose", "model_info", "model_records"])
 
 
 def test_public_names():

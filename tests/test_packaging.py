@@ -119,7 +119,14 @@ def expected_files(source):
     yamls = [
         f"effyolo_ultra/{p.relative_to(source).as_posix()}" for f in YAML_FOLDERS for p in (source / f).rglob("*.yaml")
     ]
-    return {*code, *yamls, "effyolo_ultra/py.typed", "effyolo_ultra.pth", "effyolo_ultra.start"}
+    return {
+        *code,
+        *yamls,
+        "effyolo_ultra/py.typed",
+        "effyolo_ultra/zoo.json",
+        "effyolo_ultra.pth",
+        "effyolo_ultra.start",
+    }
 
 
 @pytest.mark.slow
@@ -143,7 +150,7 @@ def test_wheel_content(source, distributions):
 def test_sdist_content(source, distributions):
     with tarfile.open(distributions["sdist"]) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    code = {name for name in expected_files(source) if name.endswith(".py") or name.endswith("py.typed")}
+    code = {name for name in expected_files(source) if name.endswith((".py", "py.typed", "zoo.json"))}
     yamls = {path.relative_to(source).as_posix() for f in YAML_FOLDERS for path in (source / f).rglob("*.yaml")}
     others = {"LICENSE", "README.md", "setup.py", "setup.cfg", "pyproject.toml"}
     assert code | yamls | others | {f"startup/{path.name}" for path in STARTUP.iterdir()} <= names

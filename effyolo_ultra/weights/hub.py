@@ -29,11 +29,10 @@ def fetch(model_name: str) -> Path:
         WeightsUnreachableError: If no server gives the file now, or HF_HUB_OFFLINE forbids to ask.
         WeightsError: If there is no such file, or only timm's own loader can read it.
     """
-    cfg = _pretrained_cfg(model_name)
-    source = HubFile(cfg) if cfg.hf_hub_id else UrlFile(cfg.url)
-    cached = source.cached()
-    if cached is not None:
-        return cached
+    source = _source(model_name)
+    path = source.cached()
+    if path is not None:
+        return path
     try:
         return source.download(_answer(source.ask))
     except Exception as error:
@@ -41,6 +40,35 @@ def fetch(model_name: str) -> Path:
         if isinstance(error, OSError) and error.errno and not isinstance(error, (ConnectionError, TimeoutError)):
             raise
         raise _not_fetched(model_name, source, error) from error
+
+
+def cached(model_name: str) -> Path | None:
+    """Return the file with a timm model's pretrained weights if it is in the cache, without any request.
+
+    Raises:
+        WeightsError: If there is no such file, or only timm's own loader can read it.
+    """
+    return _source(model_name).cached()
+
+
+def ask(model_name: str) -> str:
+    """Ask the server whether it has a timm model's pretrained weights, and return where they are.
+
+    Raises:
+        WeightsUnreachableError: If no server answers now, or HF_HUB_OFFLINE forbids to ask.
+        WeightsError: If there is no such file.
+    """
+    source = _source(model_name)
+    try:
+        _answer(source.ask)
+    except Exception as error:
+        raise _not_fetched(model_name, source, error) from error
+    return source.where
+
+
+def _source(model_name: str) -> HubFile | UrlFile:
+    cfg = _pretrained_cfg(model_name)
+    return HubFile(cfg) if cfg.hf_hub_id else UrlFile(cfg.url)
 
 
 def _pretrained_cfg(model_name: str) -> Any:

@@ -1,0 +1,55 @@
+"""Opening whatever names a network: a model YAML, a checkpoint, a YOLO."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Union
+
+import torch
+from torch import nn
+
+from effyolo_ultra.errors import EffYoloError, UnknownNameError, WeightsError
+
+Source = Union[str, "os.PathLike[str]", nn.Module, Any]
+
+
+def open_model(source: Source) -> nn.Module:
+    """Return the network of a model YAML, a checkpoint, a YOLO, or a network itself.
+
+    Args:
+        source: Name or path of a model YAML, path of a .pt file, an `ultralytics.YOLO`, or its `model`.
+
+    Raises:
+        UnknownNameError: If there is no such file.
+        ModelYAMLError: If a YAML describes no network.
+        WeightsError: If a .pt file holds no network.
+        TypeError: If `source` is something else.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        source = open_file(Path(source))
+    inner = getattr(source, "model", None)
+    network = inner if isinstance(getattr(inner, "model", None), nn.Module) else source
+    if not isinstance(network, nn.Module) or not isinstance(getattr(network, "model", None), nn.Sequential):
+        raise TypeError(f"expected a model YAML, a .pt file or a network of Ultralytics, not {source!r}")
+    return network
+
+
+def open_file(path: Path) -> Any:
+    """Return the YOLO of a model YAML or checkpoint, without touching the random state."""
+    from ultralytics import RTDETR, YOLO
+
+    if path.suffix not in (".yaml", ".yml", ".pt"):
+        raise UnknownNameError(f"'{path}' is neither a model YAML (.yaml) nor a checkpoint (.pt)")
+    if path.suffix == ".pt" and not path.is_file():
+        raise UnknownNameError(f"there is no file '{path}'")
+    cls = RTDETR if "rtdetr" in path.stem and path.suffix != ".pt" else YOLO
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return cls(str(path))
+    except (EffYoloError, OSError):
+        raise
+    except Exception as error:  # whatever torch, pickle or Ultralytics make of a file that is something else
+        if path.suffix != ".pt":
+            raise
+        raise WeightsError(f"'{path}' holds no network of Ultralytics: {type(error).__name__}: {error}") from error
