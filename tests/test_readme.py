@@ -15,10 +15,11 @@ from effdet_models import efficientdet
 from ultralytics import YOLO
 from ultralytics.cfg import entrypoint
 
-from benchmarks.zoo_table import row
+from benchmarks.zoo_table import full_table, record, short_table
 from effyolo_ultra.cli import main
 from effyolo_ultra.shapes import make_shapes
 from effyolo_ultra.zoo import list_models
+from effyolo_ultra.zoo_records import model_records
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -120,19 +121,24 @@ def test_own_data(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "110")
     YOLO("yolov5n-effdet.yaml").save("best.pt")
-    printed = {}
+    Path("mine.yaml").write_text(blocks("file: mine.yaml", "yaml")[0], encoding="utf-8")
+    printed = ""
     for line in "".join(blocks("run: command", "bash")).splitlines():
+        line, _, code = line.partition(" # exit code ")
         command, *arguments = shlex.split(line.partition(" > ")[0])
         assert command == "effyolo"
         try:
-            code = main(arguments)
+            assert main(arguments) == int(code or 0), line
         except SystemExit as end:  # of argparse, as for --print-completion
-            code = end.code
-        printed[line] = capsys.readouterr().out
-        assert not code and (printed[line] or "--plot" in line), line
-    assert "P4_td" in printed["effyolo fusion best.pt"]
-    assert Path("weights.svg").is_file() and YOLO("pruned.pt").model.yaml["pruned"]
+            assert not end.code
+        out = capsys.readouterr().out
+        assert out, line
+        printed += out
+    assert "P4_td" in printed and Path("weights.svg").is_file() and YOLO("pruned.pt").model.yaml["pruned"]
+    lines = {line.rstrip() for line in printed.splitlines()}
+    assert [line for text in blocks("prints", "text") for line in text.splitlines() if line not in lines] == []
 
 
 def test_every_command_is_run_or_says_why_not():
@@ -142,11 +148,13 @@ def test_every_command_is_run_or_says_why_not():
     assert [text for text in texts if not re.fullmatch(marker, text)] == []
 
 
-def test_zoo_table_names_every_model():
-    table = README.split("zoo_table --write -->\n")[1].split("<!-- end")[0]
-    assert re.findall(r"^\| `(.+?)`", table, re.MULTILINE) == list_models()
+def test_zoo_tables_are_those_of_the_index():
+    records = model_records()
+    assert [item.name for item in records] == list_models()
+    for page, table in (("README.md", short_table(records)), ("docs/zoo.md", full_table(records))):
+        assert f"zoo_table --write -->\n{table}<!-- end of" in (ROOT / page).read_text(encoding="utf-8"), page
 
 
 @pytest.mark.parametrize("name", ["yolov5-effb0-bifpn.yaml", "yolov5-effb0-pan.yaml", "yolov5n-effdet.yaml"])
-def test_zoo_table_is_what_the_script_gives(name):
-    assert row(name) in README
+def test_index_is_what_the_models_are(name):
+    assert [record(name)] == [item for item in model_records() if item.name == name]
