@@ -5,23 +5,25 @@ import pytest
 BUILD = "from ultralytics import YOLO; assert len(YOLO('yolov5n-effdet.yaml').model.model[1].cells) == 3"
 
 
+FIRST = [
+    "import effyolo_ultra",
+    "import effyolo_ultra.nn",
+    "from effyolo_ultra.nn import BiFPN; BiFPN({3: 8, 4: 16}, 8, 1)",
+    "from effyolo_ultra.nn.bifpn import BiFPN",
+    "import effyolo_ultra.registry",
+    "import effyolo_ultra.parser",
+    "import effyolo_ultra.zoo",
+    "import effyolo_ultra; effyolo_ultra.register(); effyolo_ultra.register()",
+    "import ultralytics.data.utils",
+    "from ultralytics.nn.tasks import DetectionModel",
+    "from ultralytics import YOLO; import effyolo_ultra",
+]
+
+
+# Without the start-up file, only where it matters what comes first: ours, a part of ours, Ultralytics.
 @pytest.mark.parametrize(
-    "first",
-    [
-        "import effyolo_ultra",
-        "import effyolo_ultra.nn",
-        "from effyolo_ultra.nn import BiFPN; BiFPN({3: 8, 4: 16}, 8, 1)",
-        "from effyolo_ultra.nn.bifpn import BiFPN",
-        "import effyolo_ultra.registry",
-        "import effyolo_ultra.parser",
-        "import effyolo_ultra.zoo",
-        "import effyolo_ultra; effyolo_ultra.register(); effyolo_ultra.register()",
-        "import ultralytics.data.utils",
-        "from ultralytics.nn.tasks import DetectionModel",
-        "from ultralytics import YOLO; import effyolo_ultra",
-    ],
+    ("first", "autoload"), [*((first, "") for first in FIRST), *((FIRST[i], "1") for i in (0, 3, 9))]
 )
-@pytest.mark.parametrize("autoload", ["", "1"])
 def test_import_order(run_python, tmp_path, first, autoload):
     register = "import effyolo_ultra; effyolo_ultra.register()" if autoload else ""
     done = run_python(f"{first}\n{register}\n{BUILD}", cwd=tmp_path, EFFYOLO_ULTRA_NO_AUTOLOAD=autoload)
