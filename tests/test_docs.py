@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import inspect
 import os
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from ultralytics.nn.tasks import guess_model_task, parse_model, yaml_model_load
 
+from effyolo_ultra.cli import build_parser
 from effyolo_ultra.nn import BiFPN, BiFPN_Add, BiFPN_Concat, TimmBackbone
 
 ROOT = Path(__file__).parent.parent
@@ -77,11 +79,26 @@ def test_links_lead_somewhere(site):
     assert not dead
 
 
+def test_tables_and_code_of_a_page_are_in_it(site):
+    for path in site:
+        source = PAGES.get(f"{path.parent.name}.md")  # not of the home page, which has neither
+        if source is None or "--8<--" in source or ":::" in source:
+            continue
+        html, prose = path.read_text(encoding="utf-8"), re.sub(r"```.*?```", "", source, flags=re.DOTALL)
+        assert html.count("<table>") == len(re.findall(r"^\| ?:?---", prose, re.MULTILINE)), path.parent.name
+        assert len(re.findall(r"<pre[ >]", html)) == source.count("```") // 2, path.parent.name
+        assert html.count("<img") == len(re.findall(r"!\[", prose)), path.parent.name
+
+
 def test_no_markdown_is_left_in_a_page(site):
     left = {
         path.parent.name: found
         for path, page in site.items()
-        if (found := re.findall(r"```|\| ?---|<!--|--8<--|\*\*|^\* .*|\]\(.*|^#+ .*", page.text, re.MULTILINE))
+        if (
+            found := re.findall(
+                r"```|\| ?---|<!--|--8<--|\*\*\w[^*\n]*\*\*|^\* .*|\]\(.*|^#+ .*", page.text, re.MULTILINE
+            )
+        )
     }
     assert not left
 
@@ -125,6 +142,18 @@ def test_yaml_builds(strides, text, model_yaml):
         if layer.i in saved:
             given[layer.i] = x
     assert [size // given[source].shape[-1] for source in layers[-1].f] == [int(s) for s in strides.split(",")]
+
+
+def subcommands():
+    [commands] = [a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    return commands.choices.items()
+
+
+@pytest.mark.parametrize("name, parser", subcommands(), ids=[name for name, _ in subcommands()])
+def test_every_subcommand_has_its_section_and_options(name, parser):
+    section = PAGES["command.md"].split(f"\n## effyolo {name}\n")[1].split("\n## ")[0]
+    options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+    assert [option for option in options if option != "--help" and f"`{option}" not in section] == []
 
 
 def templates() -> list[str]:
