@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from effyolo_ultra.nn.light_head import WITH_TEXT
-
 # Heads that a class of networks of their own goes with; all others go by the task.
 OF_HEAD = {
     "RTDETRDecoder": "RTDETRDetectionModel",
@@ -100,11 +98,8 @@ def untrained(network: nn.Module, channels: int, imgsz: int) -> dict[int, list[s
             train_step(network, torch.rand(2, channels, *size))
     missing = {
         layer.i: [name for name, p in layer.named_parameters() if p.requires_grad and p.grad is None]
-        for layer in network.model
+        for layer in network.model[:-1]  # some parts of a head are for its loss alone, or for texts
     }
-    head = network.model[-1]
-    if type(head).__name__.startswith(WITH_TEXT):
-        del missing[head.i]  # its parts for texts and for pictures are trained by turns
     return {row: names for row, names in missing.items() if names}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Union
 
 from torch import nn
@@ -20,8 +21,9 @@ from effyolo_ultra.checking.passes import (
 )
 from effyolo_ultra.checking.rows import RowChecks, caught, unused, without_downloads
 from effyolo_ultra.document import ModelDocument
-from effyolo_ultra.errors import ModelYAMLError
+from effyolo_ultra.errors import ModelYAMLError, WeightsError
 from effyolo_ultra.nn.light_head import WITH_TEXT, light_heads
+from effyolo_ultra.nn.pretrained import Pretrained
 from effyolo_ultra.registry import MODULES
 from effyolo_ultra.row import Row
 
@@ -95,6 +97,7 @@ class ScaleCheck:
         for row, message in idle.items():
             yield Finding("warning", None, row, message)
         yield from self._size(coarsest_stride(network), int(network.stride.max()))
+        yield from self._weights(network)
         try:
             missing = untrained(network, self.channels, self.imgsz)
         except FailedPass as error:
@@ -103,13 +106,23 @@ class ScaleCheck:
         for row, names in missing.items():
             if row not in idle:
                 some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-                message = f"{len(names)} parameters of row {row} get no gradient, because nothing uses them: {some}"
+                message = f"{len(names)} parameters get no gradient, because nothing uses them: {some}"
                 yield Finding("warning", None, row, message)
         if traced and not type(network.model[-1]).__name__.startswith(WITH_TEXT):  # an export of these needs texts
             try:
                 trace(network, self.channels)
             except FailedPass as error:
                 yield Finding("warning", None, error.row, f"it cannot be exported, because tracing it fails: {error}")
+
+    def _weights(self, network: nn.Module) -> Iterator[Finding]:
+        """Yield what is wrong with the files of pretrained weights that rows name, loaded as in a training."""
+        folder = str(Path(self.d["yaml_file"]).parent)
+        for layer in network.model:
+            if isinstance(layer, Pretrained) and isinstance(layer.pretrained, str) and layer.pretrained != "auto":
+                try:
+                    layer.load_pretrained(folder)
+                except WeightsError as error:
+                    yield Finding("error", None, layer.i, str(error))
 
     def _size(self, grid: int, stride: int) -> Iterator[Finding]:
         """Yield what the strides make of the image size."""
