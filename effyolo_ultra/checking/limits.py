@@ -19,6 +19,7 @@ MAX_SCALES = 20  # five letters are in use; each scale is a network to build
 MAX_REPEATS = 1000  # of a row, and of all rows, scaled by depth: each is a module that is built in Python
 MAX_CHANNELS = 65536  # no layer in use has more than some thousand; a 1x1 convolution of this many takes 17 GB
 MAX_PARAMETERS = 2_000_000_000  # 8 GB in float32, by a bound that is some times above the real number
+MAX_ELEMENTS = 200_000_000  # of what all rows give for a small image: 0.8 GB, and the largest in use has 5 % of that
 
 
 def too_many(document: ModelDocument) -> tuple[str, str]:

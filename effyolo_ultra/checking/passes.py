@@ -47,6 +47,22 @@ def build_network(tasks: ModuleType, d: dict[str, Any], channels: int, nc: int |
         return getattr(tasks, name)(copy.deepcopy(d), ch=channels, nc=nc, verbose=False)
 
 
+def elements(tasks: ModuleType, d: dict[str, Any], channels: int) -> int:
+    """Return how many numbers all rows give for an image of 256 x 256, as far as it runs without data."""
+    count, given = 0, []
+    try:
+        with restored_activation(tasks), torch.device("meta"), torch.no_grad():
+            x = torch.empty(1, channels, 256, 256)
+            for layer in tasks.parse_model(copy.deepcopy(d), ch=channels, verbose=False)[0].eval():
+                f = layer.f
+                x = layer([given[i] if given else x for i in f] if isinstance(f, list) else given[f] if given else x)
+                given.append(x)
+                count += sum(t.numel() for t in tensors(x))
+    except Exception:  # is said when it is built
+        pass
+    return count
+
+
 @contextmanager
 def restored_activation(tasks: ModuleType) -> Iterator[None]:
     """Undo what a failing stock parser leaves behind in the whole process."""

@@ -9,13 +9,15 @@ from typing import Any, Union
 from torch import nn
 from ultralytics.nn import tasks
 
-from effyolo_ultra.checking.data import Data
+from effyolo_ultra.checking.data import Data, valid_keypoints
 from effyolo_ultra.checking.finding import Finding
 from effyolo_ultra.checking.isolated import Isolated
+from effyolo_ultra.checking.limits import MAX_ELEMENTS
 from effyolo_ultra.checking.passes import (
     FailedPass,
     build_network,
     coarsest_stride,
+    elements,
     trace,
     untrained,
 )
@@ -42,7 +44,7 @@ class ScaleCheck:
 
     def __init__(self, d: dict[str, Any], activation: nn.Module | None, data: Data | None, imgsz: int):
         if data is not None:
-            d = {**d, "nc": data.nc, **({"kpt_shape": data.kpt_shape} if data.kpt_shape else {})}
+            d = {**d, "nc": data.nc, **({"kpt_shape": data.kpt_shape} if valid_keypoints(data.kpt_shape) else {})}
         self.d, self.activation, self.data, self.imgsz = without_downloads(d), activation, data, imgsz
         self.channels = data.channels if data else 3
         self.document = ModelDocument(self.d)
@@ -75,6 +77,11 @@ class ScaleCheck:
         """
         error = None
         if whole and not any(self.faulty.values()):
+            size = elements(tasks, self.d, self.channels)
+            if size > MAX_ELEMENTS:
+                message = f"the rows give {size:.1e} numbers for an image of 256 x 256: too many to run it here."
+                yield Finding("warning", None, None, message)
+                return
             try:
                 network = build_network(tasks, self.d, self.channels, self.data and self.data.nc)
             except Exception as caught_error:  # whatever a training would raise
@@ -131,7 +138,7 @@ class ScaleCheck:
         taken = check_imgsz(self.imgsz, stride=grid, floor=grid, max_dim=1)
         if taken != self.imgsz:
             message = f"imgsz {self.imgsz} is no multiple of {grid}: the trainer rounds it to {taken}."
-            yield Finding("warning", None, None, message)
+            yield Finding("note", None, None, message)
         if taken < 2 * stride:
             message = f"images of {taken} pixels are smaller than two cells of the coarsest stride, {stride}."
             yield Finding("warning", None, None, message)

@@ -17,7 +17,7 @@ from effyolo_ultra.errors import ModelYAMLError, UnknownNameError
 
 OURS = """nc: 2
 backbone:
-  - [-1, 1, EfficientNetBackbone, [b0]]
+  - [-1, 1, TimmBackbone, [test_efficientnet]]
   - [0, 1, PyramidLevel, [3]]
   - [0, 1, PyramidLevel, [4]]
   - [0, 1, PyramidLevel, [5]]
@@ -48,7 +48,7 @@ BROKEN = [
     ("sizes", OURS + "  - [[1, 2], 1, BiFPN_Concat, []]\n" + HEAD, [(8, "same height and width")]),
     ("pyramid", OURS + "  - [0, 1, Conv, [8]]\n" + HEAD, [(8, "put a row [0, 1, PyramidLevel, [3]]")]),
     ("stock row", OURS + "  - [-1, 1, Conv, []]\n" + HEAD, [(8, "IndexError: list index out of range")]),
-    ("stock row alone", STOCK + "  - [-1, 1, Conv, [8, 3, two]]\n" + STOCK_HEAD, [(7, "cannot build this row")]),
+    ("stock row alone", STOCK + "  - [-1, 1, Conv, [8, 3, two]]\n" + STOCK_HEAD, [(7, "conv2d() received an invalid")]),
     (
         "stock sizes",
         STOCK + "  - [[1, 2], 1, Concat, [1]]\n" + STOCK_HEAD,
@@ -84,18 +84,18 @@ def test_error_has_its_line_and_the_words_of_a_training(model_yaml, text, expect
     if isinstance(raised.value, ModelYAMLError):
         assert (errors[0].message, errors[0].row) == (raised.value.problem, raised.value.row)
     else:
-        assert str(raised.value) in errors[0].message
+        assert str(raised.value).strip() in errors[0].message
     assert Conv.default_act is default_act
 
 
 def test_syntax_error_has_the_words_of_a_training(model_yaml):
-    file = model_yaml("nc: 1\nbackbone: [1, {\n\thead: 3")
+    file = model_yaml("nc: 1\nbackbone:\n\t- [-1, 1, Conv, [8]]\nhead: []\n")
     (found,) = effyolo_ultra.check(file)
     with pytest.raises(ModelYAMLError) as raised:
         YOLO(file)
     assert found.severity == "error" and found.line == 3 and "There is a tab" in found.message
-    assert "found character '\\t' that cannot start any token" in found.message
-    assert "found character '\\t' that cannot start any token" in str(raised.value)
+    for said in ("is no YAML mapping with 'backbone' and 'head'", "that cannot start any token"):
+        assert said in found.message and said in str(raised.value)
 
 
 FIVE = """nc: 2
@@ -128,7 +128,7 @@ def test_independent_errors_come_at_once_and_their_consequences_do_not(model_yam
             "repeats",
             "IndexError",
             "layer 12 comes later",
-            "refused",
+            "no activation of torch.nn",
         ),
     ):
         assert finding.severity == "error" and fragment in finding.message
@@ -175,7 +175,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 TOO_LARGE = [
     ("bytes", "# " + "x" * limits.MAX_BYTES, None, "is not read"),
-    ("aliases", BOMB + STOCK + STOCK_HEAD, 6, "aliases expanded"),
+    ("aliases", BOMB + STOCK + STOCK_HEAD, 5, "aliases expanded"),
     ("alias in itself", "a: &a [*a]\n" + STOCK + STOCK_HEAD, 1, "inside what it names"),
     ("depth", "a: " + "[" * 900 + "]" * 900 + "\n" + STOCK + STOCK_HEAD, 1, "nested more than 50 deep"),
     ("more depth", "a: " + "[" * 100_000, None, "nest"),
@@ -191,6 +191,7 @@ TOO_LARGE = [
     ("all repeats", STOCK + "  - [-1, 400, C3, [8]]\n" * 3 + STOCK_HEAD, 3, "the rows stand for 1204 layers"),
     ("channels", STOCK + "  - [-1, 1, Conv, [65537]]\n" + STOCK_HEAD, 7, "at most 65536"),
     ("classes", (STOCK + STOCK_HEAD).replace("nc: 2", "nc: 100000"), 1, "'nc' must be at most 65536"),
+    ("maps", STOCK + "  - [-1, 1, nn.Upsample, [None, 500]]\n" + STOCK_HEAD, None, "too many to run it here"),
     ("parameters", STOCK + "  - [-1, 1, Conv, [60000, 3]]\n" + STOCK_HEAD, None, "billion parameters and is not built"),
 ]
 
@@ -245,7 +246,7 @@ def test_error_of_one_scale_names_it_and_a_letter_in_the_name_checks_that_scale_
 
 
 def test_file_of_weights_is_looked_for(model_yaml):
-    file = model_yaml(OURS.replace("[b0]", "[b0, {pretrained: ./none.pth}]") + HEAD)
+    file = model_yaml(OURS.replace("net]", "net, {pretrained: ./none.pth}]") + HEAD)
     (found,) = effyolo_ultra.check(file)
     assert (found.severity, found.line, found.row) == (
         "error",
@@ -284,7 +285,6 @@ def test_layer_that_cannot_be_traced_is_named(model_yaml):
     "name",
     [
         "yolov5n-effdet-p7.yaml",
-        "yolov5-effb0-bifpn.yaml",
         "yolov8n.yaml",
         "yolo26n-pose.yaml",
         "yolo11-cls-resnet18.yaml",

@@ -25,8 +25,8 @@ def test_lines_as_compilers_write_them(model_yaml, capsys):
 
 
 def test_warnings_alone_are_no_failure(model_yaml, capsys):
-    assert main(["check", model_yaml(GOOD), "--imgsz", "100"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith(": 1 warning")
+    assert main(["check", model_yaml(GOOD + "scale: n\n"), "--imgsz", "100"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(": 1 warning, 1 note")
 
 
 @pytest.mark.parametrize(("text", "code"), [(GOOD, 0), (GOOD.replace("[8, 3, 2]", "[]"), 1)])
