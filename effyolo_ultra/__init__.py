@@ -11,7 +11,6 @@ __version__ = "0.1.0"
 # Public name -> "module:attribute"; without an attribute, the module itself.
 _LAZY = {
     "check": "effyolo_ultra.checking.check:check",
-    "register": "effyolo_ultra._ultralytics:register",
     "compare": "effyolo_ultra.compare:compare",
     "describe": "effyolo_ultra.network:describe",
     "diagnose": "effyolo_ultra.doctor:diagnose",
@@ -23,6 +22,7 @@ _LAZY = {
     "nn": "effyolo_ultra.nn",
     "plot_fusion_weights": "effyolo_ultra.fusion.plot:plot_fusion_weights",
     "prune": "effyolo_ultra.pruning:prune",
+    "register": "effyolo_ultra._ultralytics:register",
     "register_module": "effyolo_ultra.user_modules:register_module",
     "shapes": "effyolo_ultra.shapes",
 }

@@ -32,8 +32,23 @@ def test_an_interpreter_start_imports_our_two_files_and_nothing_else(opt_out):
     assert json.loads(done.stdout) == ["effyolo_ultra", "effyolo_ultra._autoload"]
 
 
-PUBLIC = ["fusion_weights", "list_models", "model_path", "nn", "plot_fusion_weights", "prune", "register", "shapes"]
-PUBLIC = sorted([*PUBLIC, "compare", "describe", "diagnose", "model_info", "model_records"])
+PUBLIC = [
+    "check",
+    "compare",
+    "describe",
+    "diagnose",
+    "fusion_weights",
+    "list_models",
+    "model_info",
+    "model_path",
+    "model_records",
+    "nn",
+    "plot_fusion_weights",
+    "prune",
+    "register",
+    "register_module",
+    "shapes",
+]
 
 
 def test_public_names():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from effyolo_ultra.checking.finding import Finding
+from effyolo_ultra.checking.limits import MAX_CHANNELS
 
 LABEL_FILES = 20  # to look at, of the first images; the trainer looks at all of them
 WITH_LABELS = ("detect", "segment", "pose", "obb")  # tasks with a text file of labels for each image
@@ -83,12 +84,16 @@ def read_yaml(name: str) -> Data:
         data, absent = YAML.load(file), " ".join(str(error).split())
     except Exception as error:  # each of its refusals is of another class
         raise NoData("error", f"data '{name}': {' '.join(str(error).split())}") from error
-    names = data.get("names")
+    names, channels = data.get("names"), data.get("channels", 3)
+    nc = len(names) if isinstance(names, (list, dict)) else data.get("nc")
+    for key, value in (("nc", nc), ("channels", channels)):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_CHANNELS:
+            raise NoData("error", f"'{key}' of data '{name}' must be a whole number, at least 1, not {value!r}.")
     train = data.get("train") or []
     return Data(
         name,
-        len(names) if names else int(data["nc"]),
-        data.get("channels", 3),
+        nc,
+        channels,
         data.get("kpt_shape"),
         tuple(Path(part) for part in (train if isinstance(train, list) else [train])),
         absent,

@@ -17,9 +17,13 @@ import torch
 from torch import nn
 
 from effyolo_ultra._probe import StockParser, declaration, drop_batch_norms
+from effyolo_ultra.checking.limits import MAX_ELEMENTS
+from effyolo_ultra.checking.passes import tensors
 from effyolo_ultra.checking.rows import RowChecks, caught
-from effyolo_ultra.document import ModelDocument
+from effyolo_ultra.document import ModelDocument, nested
 from effyolo_ultra.errors import ModelYAMLError
+from effyolo_ultra.nn.backbone import TimmBackbone
+from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.parser import build
 from effyolo_ultra.row import Feature, Output, Pyramid, Row, pyramid_needs_level
 
@@ -54,8 +58,11 @@ def tensor(channels: int, stride: int) -> torch.Tensor:
     return torch.empty(1, channels, size, size, device="meta")
 
 
-# Of either kind, because not even this is known.
-GUESSES = (value_of(Feature(64, 8)), value_of(Feature(96, 16)), value_of(Pyramid({3: 24, 4: 48, 5: 96})))
+TENSORS = tuple(value_of(Feature(*guess)) for guess in ((64, 8), (96, 16), (128, 32)))
+PYRAMIDS = tuple(
+    value_of(Pyramid(guess)) for guess in ({3: 40, 4: 80, 5: 160}, {2: 24, 3: 48}, {4: 96, 5: 192, 6: 192})
+)
+EITHER = (*TENSORS[:2], PYRAMIDS[0])  # where not even this is known
 
 
 class Isolated:
@@ -92,7 +99,7 @@ class Isolated:
         values: dict[int, Sequence[Value]] = {-1: [self.image]}  # one, or one guess for each world
         for index in range(len(self.document.written)):
             if faulty.get(index):
-                values[index] = self._guesses(self._repaired(index), values)
+                values[index] = self._guesses(index, self._repaired(index), values)
                 continue
             row = self.document.row(index)
             inputs = [values[source] for source in row.sources]
@@ -104,7 +111,7 @@ class Isolated:
             elif errors and row.module in self.modules:  # the names of its options are right or wrong with any input
                 found += caught(dataclasses.replace(row, args=()).arguments, self.modules[row.module])
             if errors or None in tried:
-                guesses = self._guesses(row, values)
+                guesses = self._guesses(index, row, values)
                 tried = [
                     result if isinstance(result, Value) else guess
                     for result, guess in zip(tried if len(tried) == WORLDS else [None] * WORLDS, guesses)
@@ -125,15 +132,21 @@ class Isolated:
         checks = RowChecks(document, self.parser.tasks, self.modules, self.light)
         return None if checks.of(index) else document.row(index)
 
-    def _guesses(self, row: Row | None, values: Mapping[int, Sequence[Value]]) -> Sequence[Value]:
-        """Return what a row with an error could give: as if its options were right, else anything."""
+    def _guesses(self, index: int, row: Row | None, values: Mapping[int, Sequence[Value]]) -> Sequence[Value]:
+        """Return what a row with an error could give: as if its options were right, else what its module can."""
         if row is not None:
             inputs = [values[source][0] for source in row.sources]
             for candidate in (row, dataclasses.replace(row, options={})):
                 result = self._try(candidate, inputs)
                 if isinstance(result, Value) and result.output is not None:
                     return [result, *(variant(result.output, by) for by in (2, 3))]
-        return GUESSES
+        written = self.document.written[index]
+        name = (
+            row.module if row is not None else written[2] if isinstance(written, list) and len(written) == 4 else None
+        )
+        if name not in self.checks.names:
+            return EITHER
+        return PYRAMIDS if issubclass(self.modules.get(name, nn.Module), (TimmBackbone, BiFPN)) else TENSORS
 
     def _try(self, row: Row, inputs: Sequence[Value]) -> Value | ModelYAMLError | None:
         """Return what a row gives, its error, or None if that cannot be found out."""
@@ -161,35 +174,53 @@ class Isolated:
         args = [arg for arg in row.all_args if not (self.document.has_anchors and arg == "anchors")]
         rows = [*before, [source if row.is_list else source[0], row.repeats, module, args]]
         try:
-            *_, layer = self.parser.build_rows(rows, "meta")
-        except Exception as error:  # of the stock parser, which does not say where
-            if of_meta(error):
-                return None
-            row.error(f"Ultralytics cannot build this row: {type(error).__name__}: {error}", cause=error)
-        try:
-            channels = self.parser.build_rows([*rows, [len(before), 1, "nn.BatchNorm2d", []]], "meta")[-1].num_features
-        except Exception:  # no probe can be built on what it gives
+            *_, layer, probe = self.parser.build_rows([*rows, [len(before), 1, "nn.BatchNorm2d", []]], "meta")
+            channels = probe.num_features
+        except Exception:  # of the row, or because no probe can be built on what it gives
             channels = None
-        return self._run(row, layer, channels, inputs)
+            try:
+                *_, layer = self.parser.build_rows(rows, "meta")
+            except Exception as error:  # of the stock parser, which does not say where
+                if of_meta(error):
+                    return None
+                row.error(f"Ultralytics cannot build this row: {type(error).__name__}: {error}", cause=error)
+        return self._run(row, rows, layer, channels, inputs)
 
-    def _run(self, row: Row, layer: nn.Module, channels: Any, inputs: Sequence[Value]) -> Value:
+    def _run(self, row: Row, rows: list[Any], layer: nn.Module, channels: Any, inputs: Sequence[Value]) -> Value:
         """Run a stock layer on its inputs; not a head, which nothing comes after."""
         known = isinstance(channels, int)
         ran = [value.ran for value in inputs]
         if row.index == len(self.document.written) - 1 or any(x is None for x in ran):
             return Value(channels, Feature(channels) if known else None, None)
-        drop_batch_norms(layer)
         try:
-            with torch.no_grad():
-                given = layer.eval()(ran if row.is_list else ran[0])
-        except Exception as error:
-            if of_meta(error):
+            given = run_layer(layer, ran, row.is_list)
+        except Exception:  # the message is not that of a training, which has data, nor is it always an error there
+            if sum(x.numel() for x in tensors(ran)) > MAX_ELEMENTS:
                 return Value(channels, Feature(channels) if known else None, None)
-            row.error(f"this layer cannot take what 'from' gives it: {type(error).__name__}: {error}", cause=error)
+            try:
+                layer = self.parser.build_rows(rows, "cpu")[-1]
+                given = run_layer(layer, nested_map(ran, torch.zeros_like), row.is_list)
+            except Exception as error:
+                message = f"this layer cannot take what 'from' gives it: {type(error).__name__}: {str(error).strip()}"
+                row.error(message, cause=error)
+            given = nested_map(given, torch.empty_like)
         if not (known and isinstance(given, torch.Tensor) and given.ndim == 4):
             return Value(channels, None, given)
         height = given.shape[-2]
         return Value(channels, Feature(channels, SIZE // height if SIZE % height == 0 else None), given)
+
+
+def run_layer(layer: nn.Module, ran: list[Any], is_list: bool) -> Any:
+    """Run a stock layer."""
+    drop_batch_norms(layer)
+    with torch.no_grad():
+        return layer.eval()(ran if is_list else ran[0])
+
+
+def nested_map(value: Any, function: Any) -> Any:
+    """Make tensors like those in nested lists, by zeros_like with data and by empty_like without."""
+    device = "cpu" if function is torch.zeros_like else "meta"
+    return nested(lambda v: function(v, device=device) if isinstance(v, torch.Tensor) else v, value)
 
 
 def variant(output: Output, by: int) -> Value:

@@ -15,15 +15,21 @@ MAX_BYTES = 256 * 1024  # the largest file of Ultralytics has 5 kB; this much is
 MAX_NODES = 50_000  # with aliases expanded: 1000 rows of some 10 values each, and room
 MAX_DEPTH = 50  # of lists and mappings; a row of options in use has 5, and Python's recursion ends before 1000
 MAX_ROWS = 1000  # the longest network in use has about 50; Python's recursion and the tables cope with this many
+MAX_SCALES = 20  # five letters are in use; each scale is a network to build
 MAX_REPEATS = 1000  # of a row, and of all rows, scaled by depth: each is a module that is built in Python
 MAX_CHANNELS = 65536  # no layer in use has more than some thousand; a 1x1 convolution of this many takes 17 GB
 MAX_PARAMETERS = 2_000_000_000  # 8 GB in float32, by a bound that is some times above the real number
+MAX_ELEMENTS = 200_000_000  # of what all rows give for a small image: 0.8 GB, and the largest in use has 5 % of that
 
 
-def too_many_rows(document: ModelDocument) -> str:
-    """Say that there are too many rows, '' if there are not."""
-    rows = len(document.written)
-    return f"there are {rows} rows; more than {MAX_ROWS} are not built." if rows > MAX_ROWS else ""
+def too_many(document: ModelDocument) -> tuple[str, str]:
+    """Return the top-level key that has too many rows or scales, and what to say; '' if none has."""
+    rows, scales = len(document.written), document.d.get("scales")
+    if rows > MAX_ROWS:
+        return "backbone", f"there are {rows} rows; more than {MAX_ROWS} are not built."
+    if isinstance(scales, dict) and len(scales) > MAX_SCALES:
+        return "scales", f"there are {len(scales)} scales; more than {MAX_SCALES} are not built."
+    return "", ""
 
 
 def too_large(row: Row) -> str:

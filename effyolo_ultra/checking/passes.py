@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from effyolo_ultra.nn.light_head import WITH_TEXT
-
 # Heads that a class of networks of their own goes with; all others go by the task.
 OF_HEAD = {
     "RTDETRDecoder": "RTDETRDetectionModel",
@@ -47,6 +45,22 @@ def build_network(tasks: ModuleType, d: dict[str, Any], channels: int, nc: int |
     name = OF_HEAD.get(d["head"][-1][2]) or OF_TASK[tasks.guess_model_task(d)]
     with torch.random.fork_rng(devices=[]), restored_activation(tasks):
         return getattr(tasks, name)(copy.deepcopy(d), ch=channels, nc=nc, verbose=False)
+
+
+def elements(tasks: ModuleType, d: dict[str, Any], channels: int) -> int:
+    """Return how many numbers all rows give for an image of 256 x 256, as far as it runs without data."""
+    count, given = 0, []
+    try:
+        with restored_activation(tasks), torch.device("meta"), torch.no_grad():
+            x = torch.empty(1, channels, 256, 256)
+            for layer in tasks.parse_model(copy.deepcopy(d), ch=channels, verbose=False)[0].eval():
+                f = layer.f
+                x = layer([given[i] if given else x for i in f] if isinstance(f, list) else given[f] if given else x)
+                given.append(x)
+                count += sum(t.numel() for t in tensors(x))
+    except Exception:  # is said when it is built
+        pass
+    return count
 
 
 @contextmanager
@@ -100,11 +114,8 @@ def untrained(network: nn.Module, channels: int, imgsz: int) -> dict[int, list[s
             train_step(network, torch.rand(2, channels, *size))
     missing = {
         layer.i: [name for name, p in layer.named_parameters() if p.requires_grad and p.grad is None]
-        for layer in network.model
+        for layer in network.model[:-1]  # some parts of a head are for its loss alone, or for texts
     }
-    head = network.model[-1]
-    if type(head).__name__.startswith(WITH_TEXT):
-        del missing[head.i]  # its parts for texts and for pictures are trained by turns
     return {row: names for row, names in missing.items() if names}
 
 

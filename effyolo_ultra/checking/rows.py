@@ -14,6 +14,8 @@ from effyolo_ultra.document import ModelDocument, nested
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.parser import is_stock, stock_names
 
+BY_THE_NETWORK = ("ImagePoolingAttn",)  # what it gives is no row's input: YOLO-World's network hands it to the head
+
 
 class RowChecks:
     """The checks of single rows.
@@ -90,14 +92,15 @@ def is_layer(tasks: ModuleType, name: str) -> bool:
 def unused(document: ModelDocument) -> dict[int, str]:
     """Return {row: message} for the rows whose output does not reach the last row."""
     rows = list(document.rows())
-    used, takers = {len(rows) - 1}, {source for row in rows for source in row.sources}
+    used = {len(rows) - 1, *(row.index for row in rows if row.module in BY_THE_NETWORK)}
+    takers = {source for row in rows for source in row.sources}
     for row in reversed(rows):
         if row.index in used:
             used.update(row.sources)
     return {
-        row.index: f"row {row.index} is not used: no row takes its output."
+        row.index: "it is not used: no row takes its output."
         if row.index not in takers
-        else f"row {row.index} is not used: only rows that are not used themselves take its output."
+        else "it is not used: only rows that are not used themselves take its output."
         for row in rows
         if row.index not in used
     }

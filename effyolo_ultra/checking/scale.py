@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Union
 
 from torch import nn
 from ultralytics.nn import tasks
 
-from effyolo_ultra.checking.data import Data
+from effyolo_ultra.checking.data import Data, valid_keypoints
 from effyolo_ultra.checking.finding import Finding
 from effyolo_ultra.checking.isolated import Isolated
+from effyolo_ultra.checking.limits import MAX_ELEMENTS
 from effyolo_ultra.checking.passes import (
     FailedPass,
     build_network,
     coarsest_stride,
+    elements,
     trace,
     untrained,
 )
 from effyolo_ultra.checking.rows import RowChecks, caught, unused, without_downloads
 from effyolo_ultra.document import ModelDocument
-from effyolo_ultra.errors import ModelYAMLError
+from effyolo_ultra.errors import ModelYAMLError, WeightsError
 from effyolo_ultra.nn.light_head import WITH_TEXT, light_heads
+from effyolo_ultra.nn.pretrained import Pretrained
 from effyolo_ultra.registry import MODULES
 from effyolo_ultra.row import Row
 from effyolo_ultra.user_modules import USER_MODULES
@@ -41,7 +45,7 @@ class ScaleCheck:
 
     def __init__(self, d: dict[str, Any], activation: nn.Module | None, data: Data | None, imgsz: int):
         if data is not None:
-            d = {**d, "nc": data.nc, **({"kpt_shape": data.kpt_shape} if data.kpt_shape else {})}
+            d = {**d, "nc": data.nc, **({"kpt_shape": data.kpt_shape} if valid_keypoints(data.kpt_shape) else {})}
         self.d, self.activation, self.data, self.imgsz = without_downloads(d), activation, data, imgsz
         self.channels = data.channels if data else 3
         self.document = ModelDocument(self.d)
@@ -77,6 +81,11 @@ class ScaleCheck:
         """
         error = None
         if whole and not any(self.faulty.values()):
+            size = elements(tasks, self.d, self.channels)
+            if size > MAX_ELEMENTS:
+                message = f"the rows give {size:.1e} numbers for an image of 256 x 256: too many to run it here."
+                yield Finding("warning", None, None, message)
+                return
             try:
                 network = build_network(tasks, self.d, self.channels, self.data and self.data.nc)
             except Exception as caught_error:  # whatever a training would raise
@@ -99,6 +108,7 @@ class ScaleCheck:
         for row, message in idle.items():
             yield Finding("warning", None, row, message)
         yield from self._size(coarsest_stride(network), int(network.stride.max()))
+        yield from self._weights(network)
         try:
             missing = untrained(network, self.channels, self.imgsz)
         except FailedPass as error:
@@ -107,13 +117,23 @@ class ScaleCheck:
         for row, names in missing.items():
             if row not in idle:
                 some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-                message = f"{len(names)} parameters of row {row} get no gradient, because nothing uses them: {some}"
+                message = f"{len(names)} parameters get no gradient, because nothing uses them: {some}"
                 yield Finding("warning", None, row, message)
         if traced and not type(network.model[-1]).__name__.startswith(WITH_TEXT):  # an export of these needs texts
             try:
                 trace(network, self.channels)
             except FailedPass as error:
                 yield Finding("warning", None, error.row, f"it cannot be exported, because tracing it fails: {error}")
+
+    def _weights(self, network: nn.Module) -> Iterator[Finding]:
+        """Yield what is wrong with the files of pretrained weights that rows name, loaded as in a training."""
+        folder = str(Path(self.d["yaml_file"]).parent)
+        for layer in network.model:
+            if isinstance(layer, Pretrained) and isinstance(layer.pretrained, str) and layer.pretrained != "auto":
+                try:
+                    layer.load_pretrained(folder)
+                except WeightsError as error:
+                    yield Finding("error", None, layer.i, str(error))
 
     def _size(self, grid: int, stride: int) -> Iterator[Finding]:
         """Yield what the strides make of the image size."""
@@ -122,7 +142,7 @@ class ScaleCheck:
         taken = check_imgsz(self.imgsz, stride=grid, floor=grid, max_dim=1)
         if taken != self.imgsz:
             message = f"imgsz {self.imgsz} is no multiple of {grid}: the trainer rounds it to {taken}."
-            yield Finding("warning", None, None, message)
+            yield Finding("note", None, None, message)
         if taken < 2 * stride:
             message = f"images of {taken} pixels are smaller than two cells of the coarsest stride, {stride}."
             yield Finding("warning", None, None, message)

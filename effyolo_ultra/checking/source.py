@@ -120,10 +120,10 @@ def read(name: str) -> Source:
 def no_yaml(error: yaml.MarkedYAMLError, text: str) -> tuple[int | None, str]:
     """Return the line of a YAML error, and what to say of it."""
     mark = error.problem_mark or error.context_mark
-    line = mark.line + 1 if mark else None
     said = ", ".join(part for part in (error.context, error.problem) if part)
     lines = text.splitlines()
-    written = lines[mark.line] if mark and mark.line < len(lines) else ""
+    line = min(mark.line + 1, len(lines)) if mark else None  # what is missing at the end is missed behind it
+    written = lines[line - 1] if line else ""
     tab = " There is a tab: YAML is indented by spaces." if "\t" in written else ""
     return line, f"is no YAML mapping with 'backbone' and 'head': {said}.{tab}"
 
