@@ -72,7 +72,7 @@ def text(found: Comparison, given: argparse.Namespace) -> Iterator[str]:
     if found.same:
         yield "the networks are the same\n"
         return
-    yield f"- {given.first}\n+ {given.second}\n"
+    yield f"- {given.first}\n+ {given.second}"
     for key, before, after in found.keys:
         yield "\n".join(f"{sign} {key}: {value}" for sign, value in (("-", before), ("+", after)) if value is not None)
     part = ""
