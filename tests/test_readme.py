@@ -13,9 +13,7 @@ import torch
 from effdet_models import efficientdet
 from ultralytics import YOLO
 
-from benchmarks.zoo_table import row
 from effyolo_ultra.shapes import make_shapes
-from effyolo_ultra.zoo import list_models
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -99,13 +97,3 @@ def test_python(code, run_python, tmp_path):
 def test_yaml(text, scale, model_yaml):
     file = model_yaml(text, "yolov5-mine.yaml").replace("yolov5-mine", f"yolov5{scale}-mine")
     assert YOLO(file).model.stride.tolist() == [8, 16, 32, 64]
-
-
-def test_zoo_table_names_every_model():
-    table = README.split("zoo_table --write -->\n")[1].split("<!-- end")[0]
-    assert re.findall(r"^\| `(.+?)`", table, re.MULTILINE) == list_models()
-
-
-@pytest.mark.parametrize("name", ["yolov5-effb0-bifpn.yaml", "yolov5-effb0-pan.yaml", "yolov5n-effdet.yaml"])
-def test_zoo_table_is_what_the_script_gives(name):
-    assert row(name) in README
