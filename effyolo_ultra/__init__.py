@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 # Public name -> "module:attribute"; without an attribute, the module itself.
 _LAZY = {
     "check": "effyolo_ultra.checking.check:check",
-    "compare": "effyolo_ultra.compare:compare",
+    "compare": "effyolo_ultra.comparison:compare",
     "describe": "effyolo_ultra.network:describe",
     "diagnose": "effyolo_ultra.doctor:diagnose",
     "fusion_weights": "effyolo_ultra.fusion.edges:fusion_weights",
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from effyolo_ultra import shapes as shapes
     from effyolo_ultra._ultralytics import register as register
     from effyolo_ultra.checking.check import check as check
-    from effyolo_ultra.compare import compare as compare
+    from effyolo_ultra.comparison import compare as compare
     from effyolo_ultra.doctor import diagnose as diagnose
     from effyolo_ultra.fusion.edges import fusion_weights as fusion_weights
     from effyolo_ultra.fusion.plot import plot_fusion_weights as plot_fusion_weights

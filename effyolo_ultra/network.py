@@ -52,6 +52,7 @@ class Layer:
         outputs: Size of each feature map that it gives: one, or several for a pyramid, finest first; none for a head.
         strides: Pixels of the image for one cell of each output.
         written: The whole row as written, one line of YAML.
+        written_from: Its `from` as written, negative where that counts back from the row.
     """
 
     index: int
@@ -65,6 +66,7 @@ class Layer:
     outputs: tuple[Shape, ...]
     strides: tuple[int, ...]
     written: str = ""
+    written_from: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,7 @@ def layer_of(
         tuple(Shape(*m.shape[1:]) for m in maps),
         tuple(stride_of(m, imgsz) for m in maps),
         as_written(row),
+        tuple(sources),
     )
 
 

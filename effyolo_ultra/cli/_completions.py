@@ -15,7 +15,7 @@ FUNCTIONS = {
     "bash": """
 _effyolo_models() {{
   compgen -W "{names}" -- "$1"
-  compgen -f -X '!*.@(yaml|yml|pt)' -- "$1"
+  for ending in yaml yml pt; do compgen -f -X "!*.$ending" -- "$1"; done
   compgen -d -S / -- "$1"
 }}
 """,

@@ -10,7 +10,7 @@ from effyolo_ultra.cli._parts import print_json, quiet, subcommand
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from effyolo_ultra.compare import Comparison, RowChange
+    from effyolo_ultra.comparison import Comparison, RowChange
     from effyolo_ultra.info import Share
 
 EXAMPLES = """\
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Show the differences."""
-    from effyolo_ultra.compare import compare
+    from effyolo_ultra.comparison import compare
 
     with quiet():
         found = compare(given.first, given.second, given.imgsz)
@@ -72,14 +72,14 @@ def text(found: Comparison, given: argparse.Namespace) -> Iterator[str]:
     if found.same:
         yield "the networks are the same\n"
         return
-    yield f"- {given.first}\n+ {given.second}\n"
+    yield f"- {given.first}\n+ {given.second}"
     for key, before, after in found.keys:
         yield "\n".join(f"{sign} {key}: {value}" for sign, value in (("-", before), ("+", after)) if value is not None)
     part = ""
     for change in found.rows:
         if change.part != part:
             part = change.part
-            yield f"\n{part}:"
+            yield f"{part}:"
         yield "\n".join(row_lines(change))
     yield ""
 

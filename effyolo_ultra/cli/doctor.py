@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from effyolo_ultra.cli._parts import print_json, quiet, subcommand
+
+if TYPE_CHECKING:
+    from effyolo_ultra.doctor import Finding
 
 EXAMPLES = """\
   effyolo doctor
@@ -31,8 +34,13 @@ def run(given: argparse.Namespace) -> int:
 
     with quiet():
         findings = diagnose(given.online)
+    return report(findings, given.json)
+
+
+def report(findings: list[Finding], as_json: bool) -> int:
+    """Print the findings, and return the exit code."""
     problems = sum(finding.state == "problem" for finding in findings)
-    if given.json:
+    if as_json:
         print_json([finding._asdict() for finding in findings])
         return 1 if problems else 0
     from effyolo_ultra.cli._tables import show, table

@@ -32,12 +32,13 @@ def run(given: argparse.Namespace) -> int:
         return 0
     from effyolo_ultra.cli._tables import show, table
 
-    columns = table("model", "task", "backbone", "neck", "head", "M param.", "GFLOPs", "strides", numbers=(5, 6))
+    columns = table(
+        "model", "task", "backbone", "neck", "head, strides", "params", "GFLOPs", numbers=(5, 6), fold=(2, 3, 4), gap=1
+    )
     for r in records:
+        name, backbone = r.name[: -len(".yaml")], r.backbone.removeprefix("tf_efficientnet")
         strides = f"{r.strides[0]}..{r.strides[-1]}" if len(r.strides) > 1 else str(r.strides[0])
-        name = r.name[: -len(".yaml")]
-        columns.add_row(
-            name, r.task, r.backbone, r.neck, r.head, f"{r.parameters / 1e6:.1f}", f"{r.gflops:.1f}", strides
-        )
+        size = f"{r.parameters / 1e6:.1f}M", f"{r.gflops:.1f}"
+        columns.add_row(name, r.task, backbone.removeprefix("_"), r.neck, f"{r.head} {strides}", *size)
     show(columns)
     return 0

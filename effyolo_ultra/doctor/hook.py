@@ -86,9 +86,7 @@ def of_interpreter(found: dict[str, Any]) -> Iterator[Finding]:
             yield Finding("hook", name, "problem", found["faults"][name], advice)
         elif missing:
             text = f"not extended: {', '.join(missing)}"
-            yield Finding(
-                "hook", name, "problem", text, REINSTALL if files else f"bring {STARTUP_FILE} back, see above"
-            )
+            yield Finding("hook", name, "problem", text, REINSTALL)
         else:
             yield Finding("hook", name, "ok", f"{len(wanted)} of {len(wanted)} functions extended")
 

@@ -96,7 +96,7 @@ def row_changes(first: tuple[Layer, ...], second: tuple[Layer, ...]) -> Iterator
     pairs = list(aligned(first, second))
     partner = {-1: -1, **{a.index: b.index for a, b in pairs if a and b}}
     for a, b in pairs:
-        if a and b and content(a) == content(b) and [partner.get(s) for s in a.sources] == list(b.sources):
+        if a and b and content(a) == content(b) and same_sources(a, b, partner):
             continue
         yield RowChange(
             (a or b).part,
@@ -105,6 +105,16 @@ def row_changes(first: tuple[Layer, ...], second: tuple[Layer, ...]) -> Iterator
             a.written if a else "",
             b.written if b else "",
         )
+
+
+def same_sources(a: Layer, b: Layer, partner: dict[int, int]) -> bool:
+    """Whether two rows take the same rows, or those before them that they count back to in the same way."""
+    if len(a.sources) != len(b.sources):
+        return False
+    return all(
+        (before == after and after < 0) or partner.get(source) == other
+        for before, after, source, other in zip(a.written_from, b.written_from, a.sources, b.sources)
+    )
 
 
 def aligned(first: tuple[Layer, ...], second: tuple[Layer, ...]) -> Iterator[tuple[Layer | None, Layer | None]]:
@@ -118,10 +128,10 @@ def aligned(first: tuple[Layer, ...], second: tuple[Layer, ...]) -> Iterator[tup
 
 
 def by_module(first: tuple[Layer, ...], second: tuple[Layer, ...]) -> Iterator[tuple[Layer | None, Layer | None]]:
-    """Pair the rows of the same module with other args; the head of a network is always that of the other."""
+    """Pair the rows of the same module with other args, or of other modules in the same place."""
     matcher = SequenceMatcher(None, [kind(a) for a in first], [kind(b) for b in second], autojunk=False)
     for tag, a0, a1, b0, b1 in matcher.get_opcodes():
-        if tag == "equal":
+        if tag == "equal" or a1 - a0 == b1 - b0:  # as many other rows in the same place
             yield from zip(first[a0:a1], second[b0:b1])
         else:
             yield from ((a, None) for a in first[a0:a1])
