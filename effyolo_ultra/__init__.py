@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 # Public name -> "module:attribute"; without an attribute, the module itself.
 _LAZY = {
     "register": "effyolo_ultra._ultralytics:register",
+    "compose": "effyolo_ultra.composing.text:compose",
     "fusion_weights": "effyolo_ultra.fusion.edges:fusion_weights",
     "list_models": "effyolo_ultra.zoo:list_models",
     "model_path": "effyolo_ultra.zoo:model_path",
@@ -18,6 +19,7 @@ _LAZY = {
     "plot_fusion_weights": "effyolo_ultra.fusion.plot:plot_fusion_weights",
     "prune": "effyolo_ultra.pruning:prune",
     "shapes": "effyolo_ultra.shapes",
+    "write_model": "effyolo_ultra.composing.files:write_model",
 }
 
 # For type checkers, which take any variable of this name for typing's; importing typing would cost every start.
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from effyolo_ultra import nn as nn
     from effyolo_ultra import shapes as shapes
     from effyolo_ultra._ultralytics import register as register
+    from effyolo_ultra.composing.files import write_model as write_model
+    from effyolo_ultra.composing.text import compose as compose
     from effyolo_ultra.fusion.edges import fusion_weights as fusion_weights
     from effyolo_ultra.fusion.plot import plot_fusion_weights as plot_fusion_weights
     from effyolo_ultra.pruning import prune as prune

@@ -32,7 +32,8 @@ def test_an_interpreter_start_imports_our_two_files_and_nothing_else(opt_out):
     assert json.loads(done.stdout) == ["effyolo_ultra", "effyolo_ultra._autoload"]
 
 
-PUBLIC = ["fusion_weights", "list_models", "model_path", "nn", "plot_fusion_weights", "prune", "register", "shapes"]
+PUBLIC = ["compose", "fusion_weights", "list_models", "model_path", "nn", "plot_fusion_weights", "prune", "register"]
+PUBLIC += ["shapes", "write_model"]
 
 
 def test_public_names():

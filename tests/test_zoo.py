@@ -10,7 +10,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 import effyolo_ultra
 from effyolo_ultra import zoo
-from effyolo_ultra.compose import zoo as composed_zoo
+from effyolo_ultra.composing.zoo_files import zoo_files
 from effyolo_ultra.errors import UnknownNameError
 
 NAMES = zoo.list_models()
@@ -36,7 +36,7 @@ def test_zoo_is_complete():
 
 def test_files_are_as_composed():
     files = {path.name: path.read_text(encoding="utf-8") for path in zoo.folder("models").rglob("*.yaml")}
-    assert files == composed_zoo()
+    assert files == zoo_files()
 
 
 @pytest.mark.parametrize("name", NAMES)
