@@ -77,7 +77,7 @@ def compose(
     if task not in FAMILIES[head].heads:
         raise ValueError(f"head {head} has no task {task}, only {', '.join(FAMILIES[head].heads)}")
     if neck != "bifpn" and (channels, repeats) != (None, None):
-        raise ValueError()
+        raise ValueError(f"channels and repeats are those of neck bifpn; {neck} has those of its scale")
     if channels is not None and check_int("channels", channels, 8) % 8:
         raise ValueError(f"channels must be a multiple of 8, not {channels}")
     if repeats is not None:

@@ -20,6 +20,7 @@ def zoo_files() -> dict[str, str]:
             files[f"{head}-effnet-bifpn{suffix}"] = compose(head=head, neck="wpan", task=task)
     files["yolov5-effnet-bifpn-p2"] = compose(neck="wpan", levels="2-5")
     files["yolov5-effnet-bifpn-p6"] = compose(neck="wpan", levels="3-6")
+    files["rtdetr-effb0-bifpn"] = compose(backbone="b0", head="rtdetr", neck="wpan")
     files["yolov5-effnet-cls"] = compose(task="classify")
     for task, suffix in SUFFIXES.items():
         files[f"yolov5-effdet{suffix}"] = compose(neck="bifpn", task=task)
