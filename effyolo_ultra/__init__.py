@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "check": "effyolo_ultra.checking.check:check",
     "compare": "effyolo_ultra.comparison:compare",
+    "compose": "effyolo_ultra.composing.text:compose",
     "describe": "effyolo_ultra.network:describe",
     "diagnose": "effyolo_ultra.doctor:diagnose",
     "fusion_weights": "effyolo_ultra.fusion.edges:fusion_weights",
@@ -25,6 +26,7 @@ _LAZY = {
     "register": "effyolo_ultra._ultralytics:register",
     "register_module": "effyolo_ultra.user_modules:register_module",
     "shapes": "effyolo_ultra.shapes",
+    "write_model": "effyolo_ultra.composing.files:write_model",
 }
 
 # For type checkers, which take any variable of this name for typing's; importing typing would cost every start.
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from effyolo_ultra._ultralytics import register as register
     from effyolo_ultra.checking.check import check as check
     from effyolo_ultra.comparison import compare as compare
+    from effyolo_ultra.composing.files import write_model as write_model
+    from effyolo_ultra.composing.text import compose as compose
     from effyolo_ultra.doctor import diagnose as diagnose
     from effyolo_ultra.fusion.edges import fusion_weights as fusion_weights
     from effyolo_ultra.fusion.plot import plot_fusion_weights as plot_fusion_weights

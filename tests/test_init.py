@@ -35,6 +35,7 @@ def test_an_interpreter_start_imports_our_two_files_and_nothing_else(opt_out):
 PUBLIC = [
     "check",
     "compare",
+    "compose",
     "describe",
     "diagnose",
     "fusion_weights",
@@ -48,6 +49,7 @@ PUBLIC = [
     "register",
     "register_module",
     "shapes",
+    "write_model",
 ]
 
 

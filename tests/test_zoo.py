@@ -2,101 +2,145 @@
 
 import copy
 import re
+from collections.abc import Iterator
 
 import pytest
 import torch
-from ultralytics import YOLO
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics import RTDETR, YOLO
+from ultralytics.nn import tasks
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 import effyolo_ultra
 from effyolo_ultra import zoo
-from effyolo_ultra.compose import zoo as composed_zoo
+from effyolo_ultra.composing.files import run
+from effyolo_ultra.composing.zoo_files import zoo_files
 from effyolo_ultra.errors import UnknownNameError
 
 NAMES = zoo.list_models()
 SMALL = ["yolov5-effb0-bifpn.yaml", "yolov5-effb0-pan.yaml", "yolov5n-effnet-bifpn.yaml", "yolov5n-effdet.yaml"]
 SMALL += ["yolov5n-effdet-p7.yaml"]
+# Every file at its smallest scale, but for the larger ones of a backbone, which differ from b0 in numbers only.
+FIRST = [n for n in NAMES if zoo.split_scale(n)[1] == "n" or "effb0" in n]
+LAST = [n for n in NAMES if zoo.split_scale(n)[1] in ("", "x")]
+TASKS = ("-seg", "-pose", "-obb")
+FAMILIES = ("yolov5", "yolov8", "yolo11", "yolo26")
+BLOCKS = {"yolov5": "C3", "yolov8": "C2f", "yolo11": "C3k2", "yolo26": "C3k2", "rtdetr": "C2f"}
+HEADS = {"seg": "Segment", "pose": "Pose", "obb": "OBB", "cls": "Classify"}
 BACKBONE_OF_SCALE = dict(zip("nsmlx", ("b0", "b1", "b2", "b3", "b4")))
 EFFICIENTDET = {"b0": (64, 3), "b1": (88, 4), "b2": (112, 5), "b3": (160, 6), "b4": (224, 7)}
 EFFICIENTDET |= {"b5": (288, 7), "b6": (384, 8), "b7": (384, 8)}
 
 
 def strides(name):
-    last = re.search(r"-p(\d)\.yaml", name)
-    return [2**k for k in range(3, int(last[1]) + 1 if last else 6)]
+    if "-cls" in name:
+        return [32]
+    level = int((re.search(r"-p(\d)\.yaml", name) or [0, 5])[1])
+    return [2**k for k in range(min(level, 3), max(level, 5) + 1)]
+
+
+def head(name):
+    """Return the name of the head's class."""
+    if name.startswith("rtdetr"):
+        return "RTDETRDecoder"
+    task = re.search(r"-(seg|pose|obb|cls)\.yaml", name)
+    return (HEADS[task[1]] + ("26" if "yolo26" in name else "")) if task else "Detect"
+
+
+def layers_of(name):
+    """Build a network without memory, and run it up to its head; return its layers and the strides of its levels."""
+    d = yaml_model_load(name)
+    with torch.device("meta"), torch.no_grad():
+        layers, _ = tasks.parse_model(d, 3, verbose=False)
+        return layers, run(layers.eval(), torch.zeros(1, 3, 256, 256))
+
+
+def network(name):
+    model = (RTDETR if name.startswith("rtdetr") else YOLO)(name).model
+    torch.manual_seed(0)
+    return model
+
+
+def tensors(output) -> Iterator[torch.Tensor]:
+    """Give the floating-point tensors in what a network gives."""
+    if isinstance(output, torch.Tensor):
+        yield from [output] if output.is_floating_point() else []
+    elif isinstance(output, (dict, list, tuple)):
+        for item in output.values() if isinstance(output, dict) else output:
+            yield from tensors(item)
 
 
 def test_zoo_is_complete():
     fixed = [f"yolov5-effb{i}-{neck}.yaml" for i in range(8) for neck in ("bifpn", "pan")]
     fixed += [f"yolov5-eff{kind}.yaml" for kind in ("b5-effdet-p7", "b6-effdet-p7", "b7-effdet-p8")]
-    growing = [f"yolov5{x}-{kind}.yaml" for x in "nsmlx" for kind in ("effnet-bifpn", "effdet", "effdet-p7")]
+    fixed += ["rtdetr-effb0-bifpn.yaml"]
+    kinds = [(y, f"effnet-{neck}") for y in FAMILIES for neck in ("pan", *(f"bifpn{t}" for t in ("", *TASKS)))]
+    kinds += [("yolov5", f"effdet{kind}") for kind in ("", *TASKS, "-p2", "-p7")]
+    kinds += [("yolov5", f"effnet-{kind}") for kind in ("bifpn-p2", "bifpn-p6", "cls")]
+    growing = [f"{family}{x}-{kind}.yaml" for x in "nsmlx" for family, kind in kinds]
     assert sorted(NAMES) == sorted(fixed + growing)
     assert effyolo_ultra.list_models() == NAMES
 
 
 def test_files_are_as_composed():
     files = {path.name: path.read_text(encoding="utf-8") for path in zoo.folder("models").rglob("*.yaml")}
-    assert files == composed_zoo()
+    assert files == zoo_files()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_name_survives_ultralytics(name):
     """No name that Ultralytics rewrites or takes for another model family (see check_yolov5u_filename, YOLO, cfg)."""
     assert not name.endswith("u.yaml")
-    assert not re.search(r"yoloe|-world|rtdetr|fastsam|sam_|sam2|sam3|yolo_nas|-(cls|obb|pose|seg|sem|depth)", name)
+    assert not re.search(r"yoloe|-world|fastsam|sam_|sam2|sam3|yolo_nas|-(sem|depth)", name)
+    assert ("rtdetr" in name) == (head(name) == "RTDETRDecoder")
     assert len(re.findall(r"\d[nslmx]", name)) == (0 if zoo.split_scale(name)[1] == "" else 1)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LAST)
 def test_builds_with_its_sizes(name):
-    model = DetectionModel(name, verbose=False)
-    assert model.stride.tolist() == strides(name)
+    layers, levels = layers_of(name)
+    assert levels == strides(name)
     base, scale = zoo.split_scale(name)
     variant = BACKBONE_OF_SCALE[scale] if scale else re.search(r"eff(b\d)", name)[1]
-    assert model.model[0].model_name == f"tf_efficientnet_{variant}"
-    assert model.yaml["nc"] == 80 and len(model.model[-1].cv3) == len(strides(name))
+    assert layers[0].model_name == f"tf_efficientnet_{variant}"
+    assert type(layers[-1]).__name__ == head(name)
     if "effdet" in base:
         channels, cells = EFFICIENTDET[variant]
-        assert len(model.model[1].cells) == cells
-        assert {node.conv[-1].conv.out_channels for cell in model.model[1].cells for node in cell.nodes} == {channels}
-        fusions = {node.fuse.weights.fusion for cell in model.model[1].cells for node in cell.nodes}
+        assert len(layers[1].cells) == cells
+        assert {node.conv[-1].conv.out_channels for cell in layers[1].cells for node in cell.nodes} == {channels}
+        fusions = {node.fuse.weights.fusion for cell in layers[1].cells for node in cell.nodes}
         assert fusions == {"sum" if variant in ("b6", "b7") else "fast"}
+    elif head(name) != "Classify":
+        kinds = {type(layer).__name__ for layer in layers}
+        assert BLOCKS[re.match(r"yolov?\d+|rtdetr", base)[0]] in kinds
+        assert ("BiFPN_Concat" if "bifpn" in base else "Concat") in kinds
 
 
-@pytest.mark.parametrize("scale", BACKBONE_OF_SCALE)
+@pytest.mark.parametrize("scale", "nx")
 def test_growing_file_equals_the_file_of_one_size(scale):
-    growing = DetectionModel(f"yolov5{scale}-effnet-bifpn.yaml", verbose=False)
-    fixed = DetectionModel(f"yolov5-eff{BACKBONE_OF_SCALE[scale]}-bifpn.yaml", verbose=False)
-    shapes = [{k: v.shape for k, v in model.state_dict().items()} for model in (growing, fixed)]
+    growing, _ = layers_of(f"yolov5{scale}-effnet-bifpn.yaml")
+    fixed, _ = layers_of(f"yolov5-eff{BACKBONE_OF_SCALE[scale]}-bifpn.yaml")
+    shapes = [{k: v.shape for k, v in layers.state_dict().items()} for layers in (growing, fixed)]
     assert shapes[0] == shapes[1]
 
 
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("size_hw", [(64, 64), (96, 160)])
-def test_forward(name, size_hw):
-    model = DetectionModel(name, nc=3, verbose=False)
-    height, width = size_hw
-    anchors = sum(-(-height // s) * -(-width // s) for s in strides(name))
-    assert model.eval()(torch.rand(2, 3, height, width))[0].shape == (2, 4 + 3, anchors)
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_every_parameter_gets_a_gradient(name):
-    model = DetectionModel(name, nc=3, verbose=False)
-    model.args = YOLO("yolov8n.yaml").model.args
-    from ultralytics.utils import IterableSimpleNamespace
-
-    model.args = IterableSimpleNamespace(**{**model.args, "box": 7.5, "cls": 0.5, "dfl": 1.5})
-    batch = {
-        "img": torch.rand(2, 3, 96, 64),
-        "batch_idx": torch.tensor([0.0, 1.0]),
-        "cls": torch.tensor([[0.0], [2.0]]),
-        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.6], [0.3, 0.6, 0.2, 0.3]]),
-    }
-    model.train().loss(batch)[0].sum().backward()
-    fixed = {"dfl.conv.weight"}  # of Ultralytics' head: the fixed integration of the distribution
-    missing = [n for n, p in model.named_parameters() if p.grad is None and not n.endswith(tuple(fixed))]
-    assert missing == []
+@pytest.mark.parametrize("name", FIRST)
+def test_forward_at_two_sizes_and_a_gradient_for_every_parameter(name):
+    model = network(name)
+    assert model.model[-1]._get_name() == head(name) and model.yaml["nc"] == (1000 if "-cls" in name else 80)
+    if head(name) == "Detect":
+        assert model.stride.tolist() == strides(name)
+        anchors = sum(-(-64 // s) * -(-128 // s) for s in strides(name))
+        with torch.no_grad():
+            output = model.eval()(torch.rand(1, 3, 64, 128))[0]
+        assert output.shape == ((1, 300, 6) if model.model[-1].end2end else (1, 84, anchors))
+    else:
+        with torch.no_grad():
+            assert all(t.isfinite().all() for t in tensors(model.eval()(torch.rand(1, 3, 64, 128))))
+    sum(t.sum() for t in tensors(model.train()(torch.rand(2, 3, 128, 128)))).backward()
+    # Of Ultralytics' heads: the fixed integration of the distribution, what takes the labels of a batch, and the part
+    # of Pose26 that only its loss runs.
+    fixed = re.compile(r"dfl.conv.weight|denoising_class_embed|flow_model")
+    assert [n for n, p in model.named_parameters() if p.grad is None and not fixed.search(n)] == []
 
 
 def realistic(model):

@@ -1,0 +1,115 @@
+"""Trying a composed model YAML, and writing it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from effyolo_ultra.document import listed
+from effyolo_ultra.errors import ModelYAMLError
+from effyolo_ultra.zoo import split_scale
+
+IMAGE = 256  # pixels, as where Ultralytics measures the strides
+
+# Words in a file's name by which Ultralytics takes another class than YOLO for it (`YOLO`, `yolo`).
+OTHER_CLASSES = ("yoloe", "-world", "fastsam", "sam_", "sam2_", "sam2.1_", "sam3", "yolo_nas")
+
+
+def write_model(text: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a model YAML, after Ultralytics has built it once.
+
+    Args:
+        text: The YAML, as `compose` returns it.
+        path: The file to write, .yaml or .yml.
+        overwrite: Whether to replace a file that is there.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If Ultralytics would misread a file of this name.
+        FileExistsError: If the file is there and `overwrite` is not set.
+        ModelYAMLError: If the YAML describes no network.
+    """
+    path = Path(path)
+    check_name(text, path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"'{path}' is there already; choose another name, or ask to replace it (overwrite=True, --overwrite)"
+        )
+    try_model(text, path.name)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def check_name(text: str, path: Path) -> None:
+    """Raise a ValueError for a file name that Ultralytics would misread."""
+    name = path.name
+    if path.suffix not in (".yaml", ".yml"):
+        raise ValueError(f"the name of a model YAML ends in .yaml, not '{name}'")
+    is_rtdetr = "RTDETRDecoder" in text
+    if is_rtdetr != ("rtdetr" in name.lower()):
+        raise ValueError(
+            f"Ultralytics takes a file for RT-DETR by 'rtdetr' in its name, so '{name}' is no name for a file"
+            f" {'with' if is_rtdetr else 'without'} the head of RT-DETR"
+        )
+    if words := [word for word in OTHER_CLASSES if word in name.lower()]:
+        raise ValueError(f"Ultralytics takes a file with '{words[0]}' in its name for another kind of model: '{name}'")
+    if re.search(r"yolov[35].*u\.yaml", name):
+        raise ValueError(f"Ultralytics looks for '{name}' without the u at its end: choose another name")
+    base, letter = split_scale(name)
+    if letter:
+        raise ValueError(f"name the file without the scale letter, '{base}'; with it, that file is used at that scale")
+    if re.search(r"^scales:", text, re.MULTILINE) and not re.match(r"yolov?\d+[-_.]", name):
+        raise ValueError(
+            f"a file that grows with the scale letter begins with yolov5, yolov8, yolo11 or the like, such as"
+            f" 'yolov8-mine.yaml', which is named 'yolov8s-mine.yaml' at scale s; not '{name}'"
+        )
+
+
+def try_model(text: str, name: str, scale: str = "") -> list[int]:
+    """Build the network of a model YAML once, and run it up to its head, without memory.
+
+    Args:
+        text: The YAML.
+        name: The name of the file, for messages.
+        scale: The scale to build; by default the first one of the file.
+
+    Returns:
+        The strides of the feature maps that the head takes.
+
+    Raises:
+        ModelYAMLError: If it describes no network.
+    """
+    import torch
+    import yaml
+    from ultralytics.nn import tasks
+
+    from effyolo_ultra._ultralytics import register
+
+    register()
+    d = yaml.safe_load(text)
+    d.update(yaml_file=name, scale=scale or next(iter(d.get("scales") or {}), ""))
+    for device in ("meta", "cpu"):  # the meta device does not have all operations
+        with torch.device(device), torch.random.fork_rng(devices=[]), torch.no_grad():
+            layers, _ = tasks.parse_model(d, 3, verbose=False)
+            try:
+                return run(layers.eval(), torch.zeros(1, 3, IMAGE, IMAGE))
+            except NotImplementedError:
+                if device == "cpu":
+                    raise
+            except RuntimeError as error:
+                raise ModelYAMLError(f"{name}: the network cannot be run: {error}") from error
+    raise AssertionError
+
+
+def run(layers: Sequence[Any], image: Any) -> list[int]:
+    """Run the layers before the head, and return the strides of the feature maps that the head takes."""
+    outputs: list[Any] = []
+    for layer in layers[:-1]:
+        inputs = [outputs[source] if outputs else image for source in listed(layer.f)]
+        outputs.append(layer(inputs if isinstance(layer.f, list) else inputs[0]))
+    return [image.shape[-1] // outputs[source].shape[-1] for source in listed(layers[-1].f)]
