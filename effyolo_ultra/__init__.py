@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 # Public name -> "module:attribute"; without an attribute, the module itself.
 _LAZY = {
     "register": "effyolo_ultra._ultralytics:register",
+    "draw": "effyolo_ultra.drawing.picture:draw",
+    "features": "effyolo_ultra.features.pictures:features",
     "fusion_weights": "effyolo_ultra.fusion.edges:fusion_weights",
     "list_models": "effyolo_ultra.zoo:list_models",
     "model_path": "effyolo_ultra.zoo:model_path",
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from effyolo_ultra import nn as nn
     from effyolo_ultra import shapes as shapes
     from effyolo_ultra._ultralytics import register as register
+    from effyolo_ultra.drawing.picture import draw as draw
+    from effyolo_ultra.features.pictures import features as features
     from effyolo_ultra.fusion.edges import fusion_weights as fusion_weights
     from effyolo_ultra.fusion.plot import plot_fusion_weights as plot_fusion_weights
     from effyolo_ultra.pruning import prune as prune
