@@ -33,7 +33,6 @@ def test_an_interpreter_start_imports_our_two_files_and_nothing_else(opt_out):
 
 
 PUBLIC = [
-PUBLIC = [
     "check",
     "compare",
     "compose",
@@ -53,32 +52,6 @@ PUBLIC = [
     "register_module",
     "shapes",
     "write_model",
-]
-    "nn",
-    "plot_fusion_weights",
-    "prune",
-    "register",
-PUBLIC = [
-    "check",
-    "compare",
-    "compose",
-    "describe",
-    "diagnose",
-    "draw",
-    "features",
-    "fusion_weights",
-    "list_models",
-    "model_info",
-    "model_path",
-    "model_records",
-    "nn",
-    "plot_fusion_weights",
-    "prune",
-    "register",
-    "register_module",
-    "shapes",
-    "write_model",
-]
 ]
 
 
