@@ -145,9 +145,11 @@ class Isolated:
         name = (
             row.module if row is not None else written[2] if isinstance(written, list) and len(written) == 4 else None
         )
+        if not isinstance(name, str):
+            return EITHER
         if name in MODULES:
             return PYRAMIDS if issubclass(MODULES[name], (TimmBackbone, BiFPN)) else TENSORS
-        return TENSORS if isinstance(name, str) and is_layer(self.parser.tasks, name) else EITHER
+        return TENSORS if is_layer(self.parser.tasks, name) else EITHER
 
     def _try(self, row: Row, inputs: Sequence[Value]) -> Value | ModelYAMLError | None:
         """Return what a row gives, its error, or None if that cannot be found out."""
