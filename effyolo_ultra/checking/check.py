@@ -12,7 +12,13 @@ from effyolo_ultra.checking.activation import default_activation, parse_activati
 from effyolo_ultra.checking.data import Data, NoData, check_data, read_data
 from effyolo_ultra.checking.finding import Finding, in_order, merge
 from effyolo_ultra.checking.keys import check_keys, check_values
-from effyolo_ultra.checking.limits import MAX_PARAMETERS, MAX_REPEATS, layers_and_parameters, too_many
+from effyolo_ultra.checking.limits import (
+    MAX_PARAMETERS,
+    MAX_REPEATS,
+    layers_and_parameters,
+    too_many_rows,
+    too_many_scales,
+)
 from effyolo_ultra.checking.passes import silence
 from effyolo_ultra.checking.rows import caught
 from effyolo_ultra.checking.scale import ScaleCheck
@@ -82,9 +88,11 @@ class FileCheck:
         yield from values
         activation, refused = self._activation()
         yield from refused
-        key, message = too_many(self.document)
-        if key:
-            yield Finding("error", self.source.line_of_key(key), None, message)
+        too_many = {"backbone": too_many_rows(self.document), "scales": too_many_scales(self.document)}
+        if any(too_many.values()):
+            for key, message in too_many.items():
+                if message:
+                    yield Finding("error", self.source.line_of_key(key), None, message)
             return
         if not self.document.written:
             return

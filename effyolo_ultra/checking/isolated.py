@@ -19,12 +19,13 @@ from torch import nn
 from effyolo_ultra._probe import StockParser, declaration, drop_batch_norms
 from effyolo_ultra.checking.limits import MAX_ELEMENTS
 from effyolo_ultra.checking.passes import tensors
-from effyolo_ultra.checking.rows import RowChecks, caught
+from effyolo_ultra.checking.rows import RowChecks, caught, is_layer
 from effyolo_ultra.document import ModelDocument, nested
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.parser import build
+from effyolo_ultra.registry import MODULES
 from effyolo_ultra.row import Feature, Output, Pyramid, Row, pyramid_needs_level
 
 SIZE = 256  # of the image on the meta device, that with which Ultralytics learns the strides: same sizes in messages
@@ -108,8 +109,8 @@ class Isolated:
             errors = [result for result in tried if isinstance(result, ModelYAMLError)]
             if len(errors) == len(tried) and len({error.problem for error in errors}) == 1:
                 found.append(errors[0])
-            elif errors and row.module in self.modules:  # the names of its options are right or wrong with any input
-                found += caught(dataclasses.replace(row, args=()).arguments, self.modules[row.module])
+            elif errors and row.module in MODULES:  # the names of its options are right or wrong with any input
+                found += caught(dataclasses.replace(row, args=()).arguments, MODULES[row.module])
             if errors or None in tried:
                 guesses = self._guesses(index, row, values)
                 tried = [
@@ -144,9 +145,11 @@ class Isolated:
         name = (
             row.module if row is not None else written[2] if isinstance(written, list) and len(written) == 4 else None
         )
-        if name not in self.checks.names:
+        if not isinstance(name, str):
             return EITHER
-        return PYRAMIDS if issubclass(self.modules.get(name, nn.Module), (TimmBackbone, BiFPN)) else TENSORS
+        if name in MODULES:
+            return PYRAMIDS if issubclass(MODULES[name], (TimmBackbone, BiFPN)) else TENSORS
+        return TENSORS if is_layer(self.parser.tasks, name) else EITHER
 
     def _try(self, row: Row, inputs: Sequence[Value]) -> Value | ModelYAMLError | None:
         """Return what a row gives, its error, or None if that cannot be found out."""

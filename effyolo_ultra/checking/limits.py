@@ -22,14 +22,17 @@ MAX_PARAMETERS = 2_000_000_000  # 8 GB in float32, by a bound that is some times
 MAX_ELEMENTS = 200_000_000  # of what all rows give for a small image: 0.8 GB, and the largest in use has 5 % of that
 
 
-def too_many(document: ModelDocument) -> tuple[str, str]:
-    """Return the top-level key that has too many rows or scales, and what to say; '' if none has."""
-    rows, scales = len(document.written), document.d.get("scales")
-    if rows > MAX_ROWS:
-        return "backbone", f"there are {rows} rows; more than {MAX_ROWS} are not built."
-    if isinstance(scales, dict) and len(scales) > MAX_SCALES:
-        return "scales", f"there are {len(scales)} scales; more than {MAX_SCALES} are not built."
-    return "", ""
+def too_many_rows(document: ModelDocument) -> str:
+    """Say that there are too many rows, '' if there are not."""
+    rows = len(document.written)
+    return f"there are {rows} rows; more than {MAX_ROWS} are not built." if rows > MAX_ROWS else ""
+
+
+def too_many_scales(document: ModelDocument) -> str:
+    """Say that there are too many scales, '' if there are not."""
+    scales = document.d.get("scales")
+    many = isinstance(scales, dict) and len(scales) > MAX_SCALES
+    return f"there are {len(scales)} scales; more than {MAX_SCALES} are not built." if many else ""
 
 
 def too_large(row: Row) -> str:

@@ -40,6 +40,7 @@ BROKEN = [
     ("backbone no list", "nc: 1\nbackbone: 5\nhead: []\n", [(2, "has a 'backbone'")]),
     ("unknown module", OURS + "  - [-1, 1, BiFPN_Conct, []]\n" + HEAD, [(8, "Did you mean BiFPN_Concat")]),
     ("unknown nn module", STOCK + "  - [-1, 1, nn.Upsmaple, []]\n" + STOCK_HEAD, [(7, "no module 'nn.Upsmaple'")]),
+    ("module no name", OURS + "  - [-1, 1, [Conv], []]\n" + HEAD, [(8, "the module must be a name")]),
     ("row too short", OURS + "  - [-1, 1]\n" + HEAD, [(8, "a row is a list")]),
     ("forward reference", OURS + "  - [[-1, 9], 1, BiFPN_Concat, []]\n" + HEAD, [(8, "layer 9 comes later")]),
     ("repeats", OURS + "  - [-1, 0, Conv, [8]]\n" + HEAD, [(8, "at least 1, not 0")]),
