@@ -15,6 +15,8 @@ _LAZY = {
     "compose": "effyolo_ultra.composing.text:compose",
     "describe": "effyolo_ultra.network:describe",
     "diagnose": "effyolo_ultra.doctor:diagnose",
+    "draw": "effyolo_ultra.drawing.picture:draw",
+    "features": "effyolo_ultra.features.pictures:features",
     "fusion_weights": "effyolo_ultra.fusion.edges:fusion_weights",
     "list_models": "effyolo_ultra.zoo:list_models",
     "model_info": "effyolo_ultra.info:model_info",
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from effyolo_ultra.composing.files import write_model as write_model
     from effyolo_ultra.composing.text import compose as compose
     from effyolo_ultra.doctor import diagnose as diagnose
+    from effyolo_ultra.drawing.picture import draw as draw
+    from effyolo_ultra.features.pictures import features as features
     from effyolo_ultra.fusion.edges import fusion_weights as fusion_weights
     from effyolo_ultra.fusion.plot import plot_fusion_weights as plot_fusion_weights
     from effyolo_ultra.info import model_info as model_info

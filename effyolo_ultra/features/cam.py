@@ -1,0 +1,151 @@
+"""Class-activation maps, computed by pytorch-grad-cam (https://github.com/jacobgil/pytorch-grad-cam)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from effyolo_ultra.errors import MissingPackageError, nearest
+from effyolo_ultra.features.maps import level_name
+
+# Name on the command line -> class of pytorch-grad-cam. Those that run the network once for each channel take hours.
+METHODS = {"eigen": "EigenCAM", "grad": "GradCAM", "layer": "LayerCAM", "hires": "HiResCAM"}
+MOST_CELLS = 48  # EigenCAM takes the singular vectors of all cells of a map, whose time grows with their square
+
+
+class ActivationMaps(NamedTuple):
+    """Class-activation maps of a picture, (H, W) in 0..1: one for all levels together, and one for each level."""
+
+    title: str
+    together: np.ndarray
+    levels: dict[str, np.ndarray]
+
+
+def class_number(name: str | int, names: Mapping[int, str]) -> int:
+    """Return the number of a class.
+
+    Raises:
+        ValueError: If the network has no such class.
+    """
+    for number, known in names.items():
+        if str(name) == known or str(name) == str(number):
+            return number
+    raise ValueError(f"the network has no class '{name}'.{nearest(str(name), names.values())}")
+
+
+def activation_maps(
+    network: nn.Module, image: torch.Tensor, method: str = "eigen", number: int | None = None, conf: float = 0.25
+) -> ActivationMaps:
+    """Return class-activation maps on the feature maps that the head takes.
+
+    Args:
+        network: A network of Ultralytics.
+        image: A picture as the network takes it (1, C, H, W).
+        method: One of METHODS. 'eigen' has no gradients and knows no class: it shows the first principal component.
+            'grad' has one weight for each channel of a level, which suits classifiers; 'layer' and 'hires' have one
+            for each cell too, which suits detectors.
+        number: The class to explain; by default the best class of each prediction.
+        conf: Least score of the predictions to explain; the best one is always explained.
+
+    Raises:
+        MissingPackageError: If pytorch-grad-cam is not installed.
+        ValueError: If there is no such method, or nothing of this class is predicted.
+    """
+    if method not in METHODS:
+        raise ValueError(f"cam must be one of {', '.join(METHODS)}, not {method!r}.{nearest(str(method), METHODS)}")
+    if method == "eigen" and number is not None:
+        raise ValueError("EigenCAM knows no classes: leave the class out, or take cam layer, hires or grad")
+    try:
+        import pytorch_grad_cam
+    except ImportError as error:
+        raise MissingPackageError(
+            'class-activation maps need grad-cam: pip install "effyolo-ultra[cam]", or pip install grad-cam'
+        ) from error
+
+    network = copy.deepcopy(network).float().eval()
+    head = network.model[-1]
+    head.shape = head.shapes = None  # anchors that a prediction has left are no part of a gradient
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    score = Score(network, number, conf)
+    transform = {"reshape_transform": few_cells} if method == "eigen" else {}
+    image = image.float().to(next(network.parameters()).device)
+    with torch.enable_grad(), getattr(pytorch_grad_cam, METHODS[method])(score, list(score.taps), **transform) as cam:
+        together = cam(image, [torch.sum])[0]
+        single = cam.compute_cam_per_layer(image, [torch.sum], False)
+    levels = {level_name(image.shape[-2], tap.height): maps[0, 0] for tap, maps in zip(score.taps, single)}
+    return ActivationMaps(METHODS[method], together, levels)
+
+
+def few_cells(x: torch.Tensor) -> torch.Tensor:
+    """Average a large feature map to a size that a singular value decomposition can take."""
+    height, width = x.shape[-2:]
+    return F.adaptive_avg_pool2d(x, (min(height, MOST_CELLS), min(width, MOST_CELLS)))
+
+
+class Tap(nn.Module):
+    """Hands a feature map on to the head, as the tensor from which pytorch-grad-cam takes the gradient.
+
+    A row of its own for each level, because pytorch-grad-cam takes gradients to come in the reverse order of the maps,
+    which rows of a model YAML need not obey.
+    """
+
+    height = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the feature map, cut off from what has computed it."""
+        self.height = x.shape[-2]
+        return x.detach().requires_grad_().clone()
+
+
+class Score(nn.Module):
+    """A network that gives one number: the sum of the scores of its predictions, before the sigmoid or softmax.
+
+    Args:
+        network: A network of Ultralytics in eval mode.
+        number: The class whose scores count; by default the best class of each prediction.
+        conf: Least score of the predictions that count.
+    """
+
+    def __init__(self, network: nn.Module, number: int | None, conf: float):
+        super().__init__()
+        self.network, self.number, self.conf = network, number, conf
+        head = network.model[-1]
+        self.taps = nn.ModuleList(Tap() for _ in (head.f if isinstance(head.f, list) else [head.f]))
+        head.register_forward_pre_hook(self.tap)
+
+    def tap(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Lead what the head takes through the taps."""
+        maps, *others = inputs
+        if isinstance(maps, (list, tuple)):
+            return [tap(x) for tap, x in zip(self.taps, maps)], *others
+        return self.taps[0](maps), *others
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return (1, 1) for an image (1, C, H, W)."""
+        output = self.network(image)
+        if type(self.network.model[-1]).__name__ == "Classify":
+            logits = (output[1] if isinstance(output, tuple) else output)[0]
+            return logits[logits.argmax() if self.number is None else self.number].view(1, 1)
+        scores = self.scores(output[0] if isinstance(output, (tuple, list)) else output)
+        if not len(scores):
+            raise ValueError(f"nothing of class {self.number} is predicted in this picture")
+        kept = scores[(scores >= self.conf) | (scores == scores.max())]
+        return torch.logit(kept, eps=1e-6).sum().view(1, 1)
+
+    def scores(self, predictions: torch.Tensor) -> torch.Tensor:
+        """Return the score of each prediction."""
+        head = self.network.model[-1]
+        is_transformer = type(head).__name__ == "RTDETRDecoder"
+        if getattr(head, "end2end", False) or (is_transformer and hasattr(head, "postprocess")):
+            score, label = predictions[0, :, 4], predictions[0, :, 5]
+            return score if self.number is None else score[label == self.number]
+        rows = predictions[0].T if is_transformer else predictions[0]
+        classes = rows[4 : 4 + head.nc]
+        return classes.max(0).values if self.number is None else classes[self.number]
