@@ -38,6 +38,8 @@ PUBLIC = [
     "compose",
     "describe",
     "diagnose",
+    "draw",
+    "features",
     "fusion_weights",
     "list_models",
     "model_info",

@@ -15,7 +15,7 @@ from effyolo_ultra.errors import MissingPackageError, nearest
 from effyolo_ultra.features.maps import level_name
 
 # Name on the command line -> class of pytorch-grad-cam. Those that run the network once for each channel take hours.
-METHODS = {"eigen": "EigenCAM", "grad": "GradCAM", "layer": "LayerCAM", "hires": "HiResCAM"}
+METHODS = {"eigen": "EigenCAM", "layer": "LayerCAM", "hires": "HiResCAM", "grad": "GradCAM"}
 MOST_CELLS = 48  # EigenCAM takes the singular vectors of all cells of a map, whose time grows with their square
 
 
@@ -39,6 +39,26 @@ def class_number(name: str | int, names: Mapping[int, str]) -> int:
     raise ValueError(f"the network has no class '{name}'.{nearest(str(name), names.values())}")
 
 
+def cam_class(method: str, has_class: bool) -> type:
+    """Return the class of pytorch-grad-cam for a method.
+
+    Raises:
+        MissingPackageError: If pytorch-grad-cam is not installed.
+        ValueError: If there is no such method, or it knows no classes and is asked for one.
+    """
+    if method not in METHODS:
+        raise ValueError(f"cam must be one of {', '.join(METHODS)}, not {method!r}.{nearest(str(method), METHODS)}")
+    if method == "eigen" and has_class:
+        raise ValueError("EigenCAM knows no classes: leave the class out, or take cam layer, hires or grad")
+    try:
+        import pytorch_grad_cam
+    except ImportError as error:
+        raise MissingPackageError(
+            'class-activation maps need grad-cam: pip install "effyolo-ultra[cam]", or pip install grad-cam'
+        ) from error
+    return getattr(pytorch_grad_cam, METHODS[method])
+
+
 def activation_maps(
     network: nn.Module, image: torch.Tensor, method: str = "eigen", number: int | None = None, conf: float = 0.25
 ) -> ActivationMaps:
@@ -54,20 +74,10 @@ def activation_maps(
         conf: Least score of the predictions to explain; the best one is always explained.
 
     Raises:
-        MissingPackageError: If pytorch-grad-cam is not installed.
-        ValueError: If there is no such method, or nothing of this class is predicted.
+        ValueError: If nothing of this class is predicted, or as `cam_class`.
+        MissingPackageError: As `cam_class`.
     """
-    if method not in METHODS:
-        raise ValueError(f"cam must be one of {', '.join(METHODS)}, not {method!r}.{nearest(str(method), METHODS)}")
-    if method == "eigen" and number is not None:
-        raise ValueError("EigenCAM knows no classes: leave the class out, or take cam layer, hires or grad")
-    try:
-        import pytorch_grad_cam
-    except ImportError as error:
-        raise MissingPackageError(
-            'class-activation maps need grad-cam: pip install "effyolo-ultra[cam]", or pip install grad-cam'
-        ) from error
-
+    cls = cam_class(method, number is not None)
     network = copy.deepcopy(network).float().eval()
     head = network.model[-1]
     head.shape = head.shapes = None  # anchors that a prediction has left are no part of a gradient
@@ -76,7 +86,9 @@ def activation_maps(
     score = Score(network, number, conf)
     transform = {"reshape_transform": few_cells} if method == "eigen" else {}
     image = image.float().to(next(network.parameters()).device)
-    with torch.enable_grad(), getattr(pytorch_grad_cam, METHODS[method])(score, list(score.taps), **transform) as cam:
+    # Not as its context manager, which swallows an IndexError.
+    cam = cls(score, list(score.taps), **transform)
+    with torch.enable_grad():
         together = cam(image, [torch.sum])[0]
         single = cam.compute_cam_per_layer(image, [torch.sum], False)
     levels = {level_name(image.shape[-2], tap.height): maps[0, 0] for tap, maps in zip(score.taps, single)}
@@ -133,7 +145,9 @@ class Score(nn.Module):
         if type(self.network.model[-1]).__name__ == "Classify":
             logits = (output[1] if isinstance(output, tuple) else output)[0]
             return logits[logits.argmax() if self.number is None else self.number].view(1, 1)
-        scores = self.scores(output[0] if isinstance(output, (tuple, list)) else output)
+        while isinstance(output, (tuple, list)):  # the predictions come first, before masks and what a loss takes
+            output = output[0]
+        scores = self.scores(output)
         if not len(scores):
             raise ValueError(f"nothing of class {self.number} is predicted in this picture")
         kept = scores[(scores >= self.conf) | (scores == scores.max())]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from effyolo_ultra.features.cam import ActivationMaps, activation_maps, class_number
+from effyolo_ultra.features.cam import ActivationMaps, activation_maps, cam_class, class_number
 from effyolo_ultra.features.maps import FeatureMaps, look, open_yolo
 from effyolo_ultra.nn._checks import check_choice, check_int, check_number
 
@@ -74,6 +74,8 @@ def features(
         check_int("top", top, 1)
     if target is not None and cam is None:
         raise ValueError("a class is explained by class-activation maps only: ask for cam too, such as layer")
+    if cam is not None:
+        cam_class(cam, target is not None)
     yolo = open_yolo(model)
     number = None if target is None else class_number(target, yolo.names)
     seen = look(yolo, image, layers if layers is not None or cam is None else [], **({"imgsz": imgsz} if imgsz else {}))

@@ -13,21 +13,20 @@ def test_draw(tmp_path, capsys):
     assert capsys.readouterr().out == f"{target}\n" and target.is_file()
     assert main(["draw", "yolov5n-effdet.yaml", "-o", str(target)]) == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert main(["draw", "yolov5n-effdet.yaml", "-o", str(target), "--overwrite"]) == 0
+    assert main(["draw", "yolo11n-cls.yaml", "-o", str(target), "--overwrite"]) == 0
 
 
 def test_features(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("image.png", np.full((64, 64, 3), 90, np.uint8))
     command = ["features", "yolov5n-effdet.yaml", "image.png", "--imgsz", "64"]
-    assert main([*command, "--layers", "0", "3", "--reduce", "max", "--cam", "layer", "--class", "person"]) == 0
-    names = ["layer00_EfficientNetBackbone_P3-P5_max", "layer03_PyramidLevel_P4_max", "cam_layer_person"]
+    assert main([*command, "--layers", "0", "3", "--reduce", "max", "--cam", "layer", "--class", "3"]) == 0
+    names = ["layer00_EfficientNetBackbone_P3-P5_max", "layer03_PyramidLevel_P4_max", "cam_layer_3"]
     assert capsys.readouterr().out.splitlines() == [f"image-features/{name}.png" for name in names]
-    assert main([*command, "--layers", "3", "--top", "2", "-o", "maps", "--conf", "0.5"]) == 0
+    assert main([*command, "--layers", "3", "--top", "2", "-o", "maps", "--conf", "0.5", "--overwrite"]) == 0
     assert capsys.readouterr().out == "maps/layer03_PyramidLevel_P4_top2.png\n"
     assert main([*command, "--layers", "3", "--top", "2", "-o", "maps"]) == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert main([*command, "--layers", "3", "--top", "2", "-o", "maps", "--overwrite"]) == 0
 
 
 def test_top_and_reduce_exclude_each_other(capsys):

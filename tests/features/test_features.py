@@ -1,5 +1,7 @@
 """What a network sees: the maps are those of the prediction, and the activation maps point at what is there."""
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 from ultralytics import YOLO
 
 from effyolo_ultra import features
+from effyolo_ultra.errors import MissingPackageError
 from effyolo_ultra.features.cam import METHODS, Score, activation_maps
 from effyolo_ultra.features.maps import look, open_yolo
 
@@ -114,12 +117,19 @@ def test_bad_input(yolo, picture, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_package_is_named(run_python, picture, tmp_path):
-    code = (
-        "import sys; sys.modules['pytorch_grad_cam'] = None\n"  # as if it were not installed
-        "from effyolo_ultra.cli import main\n"
-        "sys.exit(main(['features', 'yolov5n-effdet.yaml', sys.argv[1], '--cam', 'eigen', '--imgsz', '64']))"
-    )
-    done = run_python(code, str(picture), cwd=tmp_path)
-    assert done.returncode == 2 and 'pip install "effyolo-ultra[cam]"' in done.stderr
+def test_missing_package_is_named(picture, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)  # as if it were not installed
+    with pytest.raises(MissingPackageError, match=r'pip install "effyolo-ultra\[cam\]"'):
+        features("yolov5n-effdet.yaml", picture, tmp_path / "out", cam="eigen")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_class_that_is_not_predicted(picture):
+    torch.manual_seed(0)
+    yolo = YOLO("yolov10n.yaml")  # end-to-end: it gives 300 predictions, each with its class
+    network = yolo.model.float().eval()
+    for branch in network.model[-1].one2one_cv3:
+        branch[-1].bias.data[7] = -50
+    image = look(open_yolo(yolo), picture, [], imgsz=64).image
+    with pytest.raises(ValueError, match="nothing of class 7"):
+        activation_maps(network, image, "layer", number=7)
