@@ -19,10 +19,8 @@ from effyolo_ultra.nn.fusion import FusionWeights
 
 MODELS = ["yolov5n-effdet.yaml", "yolov5n-effdet-p7.yaml", "yolov5-effb0-bifpn.yaml", "yolov5-effb0-pan.yaml"]
 STOCK = ["yolo11n.yaml", "yolov8n-p6.yaml", "yolo11n-cls.yaml"]
-SLOW = [
-    pytest.param(name, marks=pytest.mark.slow)
-    for name in ("yolov5-effb7-effdet-p8.yaml", "rtdetr-l.yaml", "yolov10n.yaml", "yolo11n-pose.yaml")
-]
+LARGE = ("yolov5-effb7-effdet-p8.yaml", "rtdetr-l.yaml", "yolov10n.yaml", "yolo11n-pose.yaml")
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in LARGE]
 
 
 def drawn(model, is_weighted=False):

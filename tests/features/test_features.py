@@ -13,7 +13,7 @@ from effyolo_ultra.errors import MissingPackageError
 from effyolo_ultra.features.cam import METHODS, Score, activation_maps
 from effyolo_ultra.features.maps import look, open_yolo
 
-STOCK = ["yolo11n-cls.yaml", "yolo11n-seg.yaml", "yolo11n-pose.yaml", "yolo11n-obb.yaml", "yolov10n.yaml"]
+STOCK = ["yolo11n-cls.yaml", "yolo11n-seg.yaml", "yolo11n-pose.yaml", "yolo11n-obb.yaml", "yolo26n.yaml"]
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +126,12 @@ def test_missing_package_is_named(picture, tmp_path, monkeypatch):
 
 def test_a_class_that_is_not_predicted(picture):
     torch.manual_seed(0)
-    yolo = YOLO("yolov10n.yaml")  # end-to-end: it gives 300 predictions, each with its class
+    yolo = YOLO("yolo26n.yaml")
     network = yolo.model.float().eval()
+    network.model[-1].end2end = True  # without NMS: it gives 300 predictions at most, each with its class
     for branch in network.model[-1].one2one_cv3:
         branch[-1].bias.data[7] = -50
     image = look(open_yolo(yolo), picture, [], imgsz=64).image
+    assert activation_maps(network, image, "layer").together.max() > 0.9
     with pytest.raises(ValueError, match="nothing of class 7"):
         activation_maps(network, image, "layer", number=7)
