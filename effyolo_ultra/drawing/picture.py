@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effyolo_ultra._open import Source, open_model
 from effyolo_ultra.drawing.graph import Box, Graph, graph_of
 from effyolo_ultra.drawing.layout import FONT, Layout, Place, lay_out, text_width
 from effyolo_ultra.drawing.routes import rounded, ways_of
 from effyolo_ultra.fusion.plot import INK, check_target
-from effyolo_ultra.network import Network, Source, describe, open_model
+from effyolo_ultra.network import Network, describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from effyolo_ultra._open import open_file
 from effyolo_ultra.errors import UnknownNameError
-from effyolo_ultra.network import feature_maps, open_file
+from effyolo_ultra.network import feature_maps
 from effyolo_ultra.nn.pyramid import PyramidLevel
 
 

@@ -30,7 +30,7 @@ def drawn(model, is_weighted=False):
 
 
 def opened(name):
-    from effyolo_ultra.network import open_model
+    from effyolo_ultra._open import open_model
 
     return open_model(name)
 
