@@ -123,6 +123,8 @@ def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "110")
     YOLO("yolov5n-effdet.yaml").save("best.pt")
+    picture = next(make_shapes(tmp_path / "drawn", train=1, val=1, imgsz=64).glob("images/val/*"))
+    shutil.copy(picture, "picture.jpg")
     Path("mine.yaml").write_text(blocks("file: mine.yaml", "yaml")[0], encoding="utf-8")
     printed = ""
     for line in "".join(blocks("run: command", "bash")).splitlines():
