@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from weights.hub_standin import HubStandin, hub_env
+from huggingface_hub import constants
+from weights.hub_standin import HubStandin
 
 from effyolo_ultra import _ultralytics, diagnose, model_records
 from effyolo_ultra.doctor import hook, look, machine, versions, weights
@@ -125,15 +126,18 @@ def test_backbones_of_the_zoo(findings):
     assert f" of {len(backbones)} on this machine" in findings["backbones of the zoo"].text
 
 
-def test_hub(run_json, tmp_path):
-    """Both answers in one process: the server has the weights of B0, and none of B1."""
-    code = "import json; from effyolo_ultra.doctor.weights import hub\n"
-    code += "print(json.dumps([hub(f'tf_efficientnet_b{i}') for i in (0, 1)]))"
+def test_hub(monkeypatch):
+    """A server that has the weights of B0, and none of B1."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with HubStandin({"timm/tf_efficientnet_b0.ns_jft_in1k": {"model.safetensors": b"0"}}) as server:
-        there, missing = run_json(code, **hub_env(server.url, tmp_path))
-    assert there[2] == "ok" and server.url in there[3]
-    assert missing[2] == "warning" and "404" in missing[3] and "cache" in missing[4]
-    assert not any(request.startswith("GET") and "b0" in request for request in server.requests)  # only asked
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        )
+        there, missing = weights.hub("tf_efficientnet_b0"), weights.hub("tf_efficientnet_b1")
+    assert there.state == "ok" and server.url in there.text
+    assert missing.state == "warning" and "404" in missing.text and "cache" in missing.advice
+    assert not [r for r in server.requests if r.startswith("GET") and "/resolve/" in r]  # only asked, not downloaded
 
 
 def test_hub_that_must_not_be_asked():
