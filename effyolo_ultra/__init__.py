@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 # Public name -> "module:attribute"; without an attribute, the module itself.
 _LAZY = {
+    "check": "effyolo_ultra.checking.check:check",
     "register": "effyolo_ultra._ultralytics:register",
     "fusion_weights": "effyolo_ultra.fusion.edges:fusion_weights",
     "list_models": "effyolo_ultra.zoo:list_models",
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from effyolo_ultra import nn as nn
     from effyolo_ultra import shapes as shapes
     from effyolo_ultra._ultralytics import register as register
+    from effyolo_ultra.checking.check import check as check
     from effyolo_ultra.fusion.edges import fusion_weights as fusion_weights
     from effyolo_ultra.fusion.plot import plot_fusion_weights as plot_fusion_weights
     from effyolo_ultra.pruning import prune as prune

@@ -77,9 +77,9 @@ class StockParser:
         rows = [declaration(known[i]) if i in known else row for i, row in enumerate(self.rows[: index + 1])]
         unknown = [i for i in range(index + 1) if i not in known]
         try:
-            layers = self._build([*rows, *([i, 1, "nn.BatchNorm2d", []] for i in unknown)], "meta")
+            layers = self.build_rows([*rows, *([i, 1, "nn.BatchNorm2d", []] for i in unknown)], "meta")
         except Exception:
-            self._build(rows, "meta")  # fails too, unless it is a probe that cannot be built
+            self.build_rows(rows, "meta")  # fails too, unless it is a probe that cannot be built
             asked_by.error(f"layer {index} gives no single feature map (N, C, H, W).")
         self._run(layers[: index + 1])
         known.update((i, probe.num_features) for i, probe in zip(unknown, layers[index + 1 :]))
@@ -115,15 +115,17 @@ class StockParser:
             return None
         try:
             with torch.random.fork_rng(devices=[]):
-                return self._build([[-1, 1, "Conv", [8]]], "cpu")[0].act
+                return self.build_rows([[-1, 1, "Conv", [8]]], "cpu")[0].act
         except Exception as error:  # whatever the text makes the stock parser raise
-            raise ModelYAMLError(f"{self.document.file}: activation {act!r} cannot be used: {error}") from error
+            problem = f"activation {act!r} cannot be used: {error}"
+            raise ModelYAMLError.in_file(self.document.file, problem, "activation") from error
 
     def build(self, verbose: bool) -> nn.Sequential:
         """Build the lowered rows."""
-        return self._build(self.rows, None, verbose)
+        return self.build_rows(self.rows, None, verbose)
 
-    def _build(self, rows: list[Any], device: str | None, verbose: bool = False) -> nn.Sequential:
+    def build_rows(self, rows: list[Any], device: str | None, verbose: bool = False) -> nn.Sequential:
+        """Build rows that the stock parser knows, on a device."""
         d = {**self.document.d, "backbone": copy.deepcopy(rows), "head": []}
         if device:
             d["scale"] = self.document.scale  # so that only the last build warns where none is given
@@ -139,7 +141,7 @@ class StockParser:
         """Return the first row that the stock parser cannot build, None if it can build all that it knows."""
         for index in range(min(self.undeclared, default=len(self.rows))):
             try:
-                self._build(self.rows[: index + 1], "meta")
+                self.build_rows(self.rows[: index + 1], "meta")
             except Exception:
                 return index
         return None

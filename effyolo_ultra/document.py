@@ -36,19 +36,19 @@ class ModelDocument:
     def check_parts(self) -> None:
         """Raise a ModelYAMLError unless there are a backbone and a head, each a list of rows with four parts."""
         if self.d.keys() <= {"scale", "yaml_file"}:
-            raise ModelYAMLError(
-                f"{self.file} is empty; a model YAML has a 'backbone' and a 'head', each a list of rows."
-            )
+            self.refuse("is empty; a model YAML has a 'backbone' and a 'head', each a list of rows.", colon=False)
         for part in ("backbone", "head"):
-            if not isinstance(self.d.get(part), list):
-                given = f"not {self.d[part]!r}" if self.d.get(part) else "but it is missing"
-                raise ModelYAMLError(
-                    f"{self.file}: a model YAML has a '{part}', a list of rows [from, repeats, module, args], {given}."
-                )
+            self.check_part(part)
         if not self.d["backbone"]:
-            raise ModelYAMLError(f"{self.file}: the 'backbone' has no rows.")
+            self.refuse("the 'backbone' has no rows.", "backbone")
         for index in range(len(self.written)):
             self.check_form(index)
+
+    def check_part(self, part: str) -> None:
+        """Raise a ModelYAMLError unless 'backbone' or 'head' is a list."""
+        if not isinstance(self.d.get(part), list):
+            given = f"not {self.d[part]!r}" if self.d.get(part) else "but it is missing"
+            self.refuse(f"a model YAML has a '{part}', a list of rows [from, repeats, module, args], {given}.", part)
 
     def check_head(self) -> None:
         """Raise a ModelYAMLError unless the last row can be the head of a network."""
@@ -63,9 +63,14 @@ class ModelDocument:
 
     def check_names(self, known: Callable[[str], bool], names: Iterable[str]) -> None:
         """Raise a ModelYAMLError for the first row whose module is not known; `names` are those to suggest."""
-        for index, name in enumerate(self._names()):
-            if name and not known(name):
-                self.error(index, f"there is no module '{name}'.{nearest(name, names)}")
+        for index in range(len(self.written)):
+            self.check_name(index, known, names)
+
+    def check_name(self, index: int, known: Callable[[str], bool], names: Iterable[str]) -> None:
+        """Raise a ModelYAMLError if the module of a row is not known."""
+        name = self._names()[index]
+        if name and not known(name):
+            self.error(index, f"there is no module '{name}'.{nearest(name, names)}")
 
     def _names(self) -> list[str]:
         rows = (row if isinstance(row, (list, tuple)) else () for row in self.written)
@@ -73,7 +78,11 @@ class ModelDocument:
 
     def error(self, index: int, message: str, cause: Exception | None = None) -> NoReturn:
         """Raise a ModelYAMLError that names the file and a row."""
-        raise ModelYAMLError(f"{self.file}, row {index}: {as_written(self.written[index])}\n  {message}") from cause
+        raise ModelYAMLError.in_row(self.file, index, as_written(self.written[index]), message) from cause
+
+    def refuse(self, message: str, key: str | None = None, colon: bool = True) -> NoReturn:
+        """Raise a ModelYAMLError that names the file, about one of its top-level keys or the whole."""
+        raise ModelYAMLError.in_file(self.file, message, key, colon)
 
     @property
     def has_anchors(self) -> bool:
@@ -85,30 +94,29 @@ class ModelDocument:
         """The scale in use: the letter in the file's name, or the first one of `scales`, as Ultralytics has it."""
         scales = self.d.get("scales") or {}
         if not isinstance(scales, dict):
-            raise ModelYAMLError(
-                f"{self.file}: 'scales' must be a mapping {{letter: [depth, width, max_channels]}}, not {scales!r}."
+            self.refuse(
+                f"'scales' must be a mapping {{letter: [depth, width, max_channels]}}, not {scales!r}.", "scales"
             )
         scale = self.d.get("scale") or next(iter(scales), "")
         if scales and scale not in scales:
-            raise ModelYAMLError(f"{self.file} has no scale '{scale}'; its scales are {', '.join(map(str, scales))}.")
+            self.refuse(f"has no scale '{scale}'; its scales are {', '.join(map(str, scales))}.", "scales", colon=False)
         return scale
 
     @cached_property
     def scaling(self) -> Scaling:
         """Depth, width and max_channels of the scale in use."""
         if self.d.get("scales"):
-            where, factors = f"scale '{self.scale}'", self.d["scales"][self.scale]
+            where, key, factors = f"scale '{self.scale}'", "scales", self.d["scales"][self.scale]
         else:
-            where = "[depth_multiple, width_multiple]"
+            where, key = "[depth_multiple, width_multiple]", "width_multiple"
             factors = [self.d.get("depth_multiple", 1.0), self.d.get("width_multiple", 1.0), float("inf")]
         try:
             depth, width, max_channels = (float(factor) for factor in factors)
             if not (0 < depth < 1000 and 0 < width < 1000 and max_channels > 0):
                 raise ValueError
         except (TypeError, ValueError):
-            raise ModelYAMLError(
-                f"{self.file}: {where} must be [depth, width, max_channels], numbers above 0, not {factors!r}."
-            ) from None
+            error = f"{where} must be [depth, width, max_channels], numbers above 0, not {factors!r}."
+            raise ModelYAMLError.in_file(self.file, error, key) from None
         return Scaling(self.scale, depth, width, max_channels)
 
     def check_form(self, index: int) -> None:
@@ -119,33 +127,49 @@ class ModelDocument:
 
     def rows(self) -> Iterator[Row]:
         """Give each row, checked and with its named values looked up."""
-        scaling = self.scaling
-        for index, row in enumerate(self.written):
-            self.check_form(index)
-            source, repeats, module, args = row
-            if not isinstance(module, str):
-                self.error(index, f"the module must be a name, not {module!r}.")
-            if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-                self.error(index, f"repeats must be a whole number, at least 1, not {repeats!r}.")
-            if not isinstance(args, (list, tuple)):
-                self.error(index, f"args must be a list, not {args!r}.")
-            values = [self._value(index, value) for value in args]
-            options = values.pop() if values and isinstance(values[-1], dict) else {}
-            yield Row(
-                index=index,
-                module=module,
-                sources=self._sources(index, source),
-                is_list=isinstance(source, (list, tuple)),
-                repeats=repeats,
-                args=values,
-                options=options,
-                text=as_written(row),
-                file=self.file,
-                scaling=scaling,
-                pretrained=self._value(index, self.d.get("pretrained")),
-            )
+        return (self.row(index) for index in range(len(self.written)))
 
-    def _sources(self, index: int, source: Any) -> list[int]:
+    def row(self, index: int) -> Row:
+        """Return one row, checked and with its named values looked up."""
+        scaling = self.scaling
+        self.check_form(index)
+        source, repeats, module, args = row = self.written[index]
+        self.check_module(index, module)
+        self.check_repeats(index, repeats)
+        self.check_args(index, args)
+        values = [self._value(index, value) for value in args]
+        options = values.pop() if values and isinstance(values[-1], dict) else {}
+        return Row(
+            index=index,
+            module=module,
+            sources=self.sources(index, source),
+            is_list=isinstance(source, (list, tuple)),
+            repeats=repeats,
+            args=values,
+            options=options,
+            text=as_written(row),
+            file=self.file,
+            scaling=scaling,
+            pretrained=self._value(index, self.d.get("pretrained")),
+        )
+
+    def check_module(self, index: int, module: Any) -> None:
+        """Raise a ModelYAMLError unless the module of a row is a name."""
+        if not isinstance(module, str):
+            self.error(index, f"the module must be a name, not {module!r}.")
+
+    def check_repeats(self, index: int, repeats: Any) -> None:
+        """Raise a ModelYAMLError unless the repeats of a row are a whole number above 0."""
+        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+            self.error(index, f"repeats must be a whole number, at least 1, not {repeats!r}.")
+
+    def check_args(self, index: int, args: Any) -> None:
+        """Raise a ModelYAMLError unless the args of a row are a list."""
+        if not isinstance(args, (list, tuple)):
+            self.error(index, f"args must be a list, not {args!r}.")
+
+    def sources(self, index: int, source: Any) -> list[int]:
+        """Return the absolute index of each layer in a `from`; -1 is the image."""
         sources = listed(source)
         if not sources or any(isinstance(s, bool) or not isinstance(s, int) for s in sources):
             self.error(index, f"'from' must be the number of a layer or a list of them, not {source!r}.")
@@ -180,11 +204,12 @@ class ModelDocument:
         """Give the layers the channels that the file's `pruned` names, as effyolo_ultra.prune writes it."""
         pruned = self.d["pruned"]
         if not isinstance(pruned, dict):
-            raise ModelYAMLError(f"{self.file}: 'pruned' must be a mapping {{layer: channels}}, not {pruned!r}.")
+            self.refuse(f"'pruned' must be a mapping {{layer: channels}}, not {pruned!r}.", "pruned")
         try:
             set_channels(layers, {str(name): channels for name, channels in pruned.items()})
         except ValueError as error:
-            raise ModelYAMLError(f"{self.file}: 'pruned' does not fit the rows of the file: {error}.") from error
+            problem = f"'pruned' does not fit the rows of the file: {error}."
+            raise ModelYAMLError.in_file(self.file, problem, "pruned") from error
 
     def saved(self, rows: Iterable[Row]) -> list[int]:
         """Return the sorted indices of the layers whose outputs are needed by a layer other than the next one."""

@@ -11,7 +11,36 @@ class EffYoloError(Exception):
 
 
 class ModelYAMLError(EffYoloError, ValueError):
-    """A model YAML that describes no network; the message names the file, the row and what to do."""
+    """A model YAML that describes no network; the message names the file, the row and what to do.
+
+    Attributes:
+        problem: What is wrong, without where.
+        file: The file, where it is known.
+        row: Number of the row, None where it is not about one.
+        key: Top-level key of the file, None where it is not about one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problem: str | None = None,
+        file: str | None = None,
+        row: int | None = None,
+        key: str | None = None,
+    ):
+        super().__init__(message)
+        self.problem, self.file, self.row, self.key = problem or message, file, row, key
+
+    @classmethod
+    def in_row(cls, file: str, row: int, text: str, problem: str) -> ModelYAMLError:
+        """Return the error of a row, which `text` shows as it is written."""
+        return cls(f"{file}, row {row}: {text}\n  {problem}", problem=problem, file=file, row=row)
+
+    @classmethod
+    def in_file(cls, file: str, problem: str, key: str | None = None, colon: bool = True) -> ModelYAMLError:
+        """Return the error of a file or of a top-level key; without a colon, the file is the subject of `problem`."""
+        return cls(f"{file}{':' if colon else ''} {problem}", problem=problem, file=file, key=key)
 
 
 class UnknownNameError(EffYoloError, FileNotFoundError):

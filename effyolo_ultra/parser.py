@@ -121,7 +121,8 @@ def load_model_yaml(
     except OSError:
         raise
     except Exception as error:  # each version refuses in its own way what is no YAML or no mapping
-        raise ModelYAMLError(f"{path} is no YAML mapping with 'backbone' and 'head': {error}") from None
+        problem = f"is no YAML mapping with 'backbone' and 'head': {error}"
+        raise ModelYAMLError.in_file(str(path), problem, colon=False) from None
     document = ModelDocument(d)
     document.check_parts()
     check_names(document, tasks, modules)

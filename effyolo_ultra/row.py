@@ -88,7 +88,7 @@ class Row:
 
     def error(self, message: str, cause: Exception | None = None) -> NoReturn:
         """Raise a ModelYAMLError that names the file and this row."""
-        raise ModelYAMLError(f"{self.file}, row {self.index}: {self.text}\n  {message}") from cause
+        raise ModelYAMLError.in_row(self.file, self.index, self.text, message) from cause
 
     def arguments(self, function: Any, *names: str) -> dict[str, Any]:
         """Bind positional args to `names` and options to the keyword-only parameters of `function`.

@@ -1,0 +1,204 @@
+"""Building each row by itself, so that an error in one does not hide those in others.
+
+A row is built from what its inputs give, declared to the stock parser as in _probe.py. What a row with an error gives
+is not known, so it is guessed, in several worlds: an error of a row that depends on the guess counts only if it is the
+same in every world, for then it does not come from the guess.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from effyolo_ultra._probe import StockParser, declaration, drop_batch_norms
+from effyolo_ultra.checking.rows import RowChecks, caught
+from effyolo_ultra.document import ModelDocument
+from effyolo_ultra.errors import ModelYAMLError
+from effyolo_ultra.parser import build
+from effyolo_ultra.row import Feature, Output, Pyramid, Row, pyramid_needs_level
+
+SIZE = 256  # of the image on the meta device, that with which Ultralytics learns the strides: same sizes in messages
+WORLDS = 3
+
+
+class Value(NamedTuple):
+    """What a row gives.
+
+    Attributes:
+        channels: As the stock parser counts them.
+        output: As our modules take it, None where it is no feature map.
+        ran: The tensors of a run, None where they are not known.
+    """
+
+    channels: Any
+    output: Output | None
+    ran: Any
+
+
+def value_of(output: Output) -> Value:
+    """Return the value of a known output."""
+    if isinstance(output, Pyramid):
+        return Value(sum(output.values()), output, [tensor(c, 2**level) for level, c in output.items()])
+    return Value(output.channels, output, output.stride and tensor(output.channels, output.stride))
+
+
+def tensor(channels: int, stride: int) -> torch.Tensor:
+    """Return a feature map without memory."""
+    size = max(SIZE // stride, 1)
+    return torch.empty(1, channels, size, size, device="meta")
+
+
+# Of either kind, because not even this is known.
+GUESSES = (value_of(Feature(64, 8)), value_of(Feature(96, 16)), value_of(Pyramid({3: 24, 4: 48, 5: 96})))
+
+
+class Isolated:
+    """The rows of a model YAML, each built by itself.
+
+    Args:
+        document: The model YAML, with a scale and without an activation.
+        tasks: The module `ultralytics.nn.tasks`.
+        modules: Our modules by name.
+        light: The light heads, each with its stock head.
+        checks: The checks of single rows.
+        channels: Channels of the image.
+        activation: The activation of the file.
+    """
+
+    def __init__(
+        self,
+        document: ModelDocument,
+        tasks: ModuleType,
+        modules: Mapping[str, type],
+        light: Mapping[str, str],
+        checks: RowChecks,
+        channels: int,
+        activation: nn.Module | None,
+    ):
+        self.document, self.modules, self.light, self.checks = document, modules, light, checks
+        self.activation = activation
+        self.parser = StockParser(tasks.parse_model.__wrapped__, tasks, document, [], (), light, channels)
+        self.image = value_of(Feature(channels, 1))
+
+    def errors(self, faulty: Mapping[int, Sequence[ModelYAMLError]]) -> list[ModelYAMLError]:
+        """Return the errors of building the rows, but for those that are `faulty` by themselves."""
+        found = []
+        values: dict[int, Sequence[Value]] = {-1: [self.image]}  # one, or one guess for each world
+        for index in range(len(self.document.written)):
+            if faulty.get(index):
+                values[index] = self._guesses(self._repaired(index), values)
+                continue
+            row = self.document.row(index)
+            inputs = [values[source] for source in row.sources]
+            worlds = range(max(len(given) for given in inputs))
+            tried = [self._try(row, [given[w % len(given)] for given in inputs]) for w in worlds]
+            errors = [result for result in tried if isinstance(result, ModelYAMLError)]
+            if len(errors) == len(tried) and len({error.problem for error in errors}) == 1:
+                found.append(errors[0])
+            elif errors and row.module in self.modules:  # the names of its options are right or wrong with any input
+                found += caught(dataclasses.replace(row, args=()).arguments, self.modules[row.module])
+            if errors or None in tried:
+                guesses = self._guesses(row, values)
+                tried = [
+                    result if isinstance(result, Value) else guess
+                    for result, guess in zip(tried if len(tried) == WORLDS else [None] * WORLDS, guesses)
+                ]
+            values[index] = tried
+        return found
+
+    def _repaired(self, index: int) -> Row | None:
+        """Return a row that is faulty by itself as it is likely meant, None if that is not clear."""
+        document = ModelDocument({**self.document.d, "backbone": list(self.document.written), "head": []})
+        row = document.written[index]
+        if not isinstance(row, (list, tuple)) or len(row) != 4:
+            return None
+        source, repeats, module, args = row
+        near = difflib.get_close_matches(str(module), self.checks.names, n=1)
+        repeats = repeats if isinstance(repeats, int) and repeats > 0 else 1
+        document.written[index] = [source, repeats, near[0] if near else module, args]
+        checks = RowChecks(document, self.parser.tasks, self.modules, self.light)
+        return None if checks.of(index) else document.row(index)
+
+    def _guesses(self, row: Row | None, values: Mapping[int, Sequence[Value]]) -> Sequence[Value]:
+        """Return what a row with an error could give: as if its options were right, else anything."""
+        if row is not None:
+            inputs = [values[source][0] for source in row.sources]
+            for candidate in (row, dataclasses.replace(row, options={})):
+                result = self._try(candidate, inputs)
+                if isinstance(result, Value) and result.output is not None:
+                    return [result, *(variant(result.output, by) for by in (2, 3))]
+        return GUESSES
+
+    def _try(self, row: Row, inputs: Sequence[Value]) -> Value | ModelYAMLError | None:
+        """Return what a row gives, its error, or None if that cannot be found out."""
+        try:
+            return self._registered(row, inputs) if row.module in self.modules else self._stock(row, inputs)
+        except ModelYAMLError as error:
+            return error
+
+    def _registered(self, row: Row, inputs: Sequence[Value]) -> Value:
+        for source, value in zip(row.sources, inputs):
+            if value.output is None:
+                row.error(f"layer {source} gives no single feature map (N, C, H, W).")
+        row = dataclasses.replace(row, inputs=[value.output for value in inputs], activation=self.activation)
+        return value_of(build(self.modules[row.module], row).output)
+
+    def _stock(self, row: Row, inputs: Sequence[Value]) -> Value | None:
+        for source, value in zip(row.sources, inputs):
+            if isinstance(value.output, Pyramid):
+                row.error(pyramid_needs_level(source, value.output))
+        if any(value.channels is None for value in inputs):
+            return None
+        before = [] if row.index == 0 else [declaration(value.channels) for value in inputs]
+        source = [-1] * len(inputs) if row.index == 0 else list(range(len(inputs)))
+        module = self.light.get(row.module, row.module)
+        args = [arg for arg in row.all_args if not (self.document.has_anchors and arg == "anchors")]
+        rows = [*before, [source if row.is_list else source[0], row.repeats, module, args]]
+        try:
+            *_, layer = self.parser.build_rows(rows, "meta")
+        except Exception as error:  # of the stock parser, which does not say where
+            if of_meta(error):
+                return None
+            row.error(f"Ultralytics cannot build this row: {type(error).__name__}: {error}", cause=error)
+        try:
+            channels = self.parser.build_rows([*rows, [len(before), 1, "nn.BatchNorm2d", []]], "meta")[-1].num_features
+        except Exception:  # no probe can be built on what it gives
+            channels = None
+        return self._run(row, layer, channels, inputs)
+
+    def _run(self, row: Row, layer: nn.Module, channels: Any, inputs: Sequence[Value]) -> Value:
+        """Run a stock layer on its inputs; not a head, which nothing comes after."""
+        known = isinstance(channels, int)
+        ran = [value.ran for value in inputs]
+        if row.index == len(self.document.written) - 1 or any(x is None for x in ran):
+            return Value(channels, Feature(channels) if known else None, None)
+        drop_batch_norms(layer)
+        try:
+            with torch.no_grad():
+                given = layer.eval()(ran if row.is_list else ran[0])
+        except Exception as error:
+            if of_meta(error):
+                return Value(channels, Feature(channels) if known else None, None)
+            row.error(f"this layer cannot take what 'from' gives it: {type(error).__name__}: {error}", cause=error)
+        if not (known and isinstance(given, torch.Tensor) and given.ndim == 4):
+            return Value(channels, None, given)
+        height = given.shape[-2]
+        return Value(channels, Feature(channels, SIZE // height if SIZE % height == 0 else None), given)
+
+
+def variant(output: Output, by: int) -> Value:
+    """Return another output of the same kind, with other channels and at another stride."""
+    if isinstance(output, Pyramid):
+        return value_of(Pyramid((level, c + 8 * by) for level, c in zip(range(by, by + 6), [*output.values()] * 6)))
+    return value_of(Feature(output.channels * by, (output.stride or 8) * 2 ** (by - 1)))
+
+
+def of_meta(error: Exception) -> bool:
+    """Whether an error is only about the device without memory."""
+    return isinstance(error, NotImplementedError) or "meta" in str(error).lower()

@@ -1,0 +1,124 @@
+"""The check of a model YAML at one scale: its rows one by one, then the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Union
+
+from torch import nn
+from ultralytics.nn import tasks
+
+from effyolo_ultra.checking.data import Data
+from effyolo_ultra.checking.finding import Finding
+from effyolo_ultra.checking.isolated import Isolated
+from effyolo_ultra.checking.passes import (
+    FailedPass,
+    build_network,
+    coarsest_stride,
+    trace,
+    untrained,
+)
+from effyolo_ultra.checking.rows import RowChecks, caught, unused, without_downloads
+from effyolo_ultra.document import ModelDocument
+from effyolo_ultra.errors import ModelYAMLError
+from effyolo_ultra.nn.light_head import WITH_TEXT, light_heads
+from effyolo_ultra.registry import MODULES
+from effyolo_ultra.row import Row
+
+Found = Union[ModelYAMLError, Finding]
+
+
+class ScaleCheck:
+    """The check at one scale.
+
+    Args:
+        d: The model YAML, with the scale and without its activation.
+        activation: The activation.
+        data: The data to train on, None for none.
+        imgsz: Size of the images.
+    """
+
+    def __init__(self, d: dict[str, Any], activation: nn.Module | None, data: Data | None, imgsz: int):
+        if data is not None:
+            d = {**d, "nc": data.nc, **({"kpt_shape": data.kpt_shape} if data.kpt_shape else {})}
+        self.d, self.activation, self.data, self.imgsz = without_downloads(d), activation, data, imgsz
+        self.channels = data.channels if data else 3
+        self.document = ModelDocument(self.d)
+        self.modules = {name: cls for name, cls in MODULES.items() if vars(tasks).get(name) is cls}
+        self.light = light_heads(tasks)
+        self.checks = RowChecks(self.document, tasks, self.modules, self.light)
+        self.faulty: dict[int, list[ModelYAMLError]] = {}
+
+    def rows(self) -> Iterator[Found]:
+        """Yield what is wrong with each row by itself, and with the last one as the head."""
+        for index in range(len(self.document.written)):
+            self.faulty[index] = self.checks.of(index)
+        last = len(self.document.written) - 1
+        if not self.faulty[last] and isinstance(self.d.get("head"), list):
+            self.faulty[last] += caught(self.document.check_head)
+        for errors in self.faulty.values():
+            yield from errors
+
+    @property
+    def good_rows(self) -> list[Row]:
+        """The rows without an error of their own."""
+        return [self.document.row(index) for index, errors in self.faulty.items() if not errors]
+
+    def network(self, whole: bool, traced: bool) -> Iterator[Found]:
+        """Yield what is wrong with the network.
+
+        Args:
+            whole: Whether nothing else in the file keeps it from being built.
+            traced: Whether to trace it too.
+        """
+        error = None
+        if whole and not any(self.faulty.values()):
+            try:
+                network = build_network(tasks, self.d, self.channels, self.data and self.data.nc)
+            except Exception as caught_error:  # whatever a training would raise
+                error = caught_error
+            else:
+                yield from self._passes(network, traced)
+                return
+        isolated = Isolated(self.document, tasks, self.modules, self.light, self.checks, self.channels, self.activation)
+        errors = isolated.errors(self.faulty)
+        yield from errors
+        if isinstance(error, ModelYAMLError):
+            if error.row is None or error.row not in {e.row for e in errors}:
+                yield error
+        elif error is not None and not errors:
+            yield Finding("error", None, None, f"the network cannot be built: {type(error).__name__}: {error}")
+
+    def _passes(self, network: nn.Module, traced: bool) -> Iterator[Finding]:
+        """Yield what running the network shows."""
+        idle = unused(self.document)
+        for row, message in idle.items():
+            yield Finding("warning", None, row, message)
+        yield from self._size(coarsest_stride(network), int(network.stride.max()))
+        try:
+            missing = untrained(network, self.channels, self.imgsz)
+        except FailedPass as error:
+            yield Finding("error", None, error.row, f"a training step fails: {error}")
+            return
+        for row, names in missing.items():
+            if row not in idle:
+                some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+                message = f"{len(names)} parameters of row {row} get no gradient, because nothing uses them: {some}"
+                yield Finding("warning", None, row, message)
+        if traced and not type(network.model[-1]).__name__.startswith(WITH_TEXT):  # an export of these needs texts
+            try:
+                trace(network, self.channels)
+            except FailedPass as error:
+                yield Finding("warning", None, error.row, f"it cannot be exported, because tracing it fails: {error}")
+
+    def _size(self, grid: int, stride: int) -> Iterator[Finding]:
+        """Yield what the strides make of the image size."""
+        from ultralytics.utils.checks import check_imgsz
+
+        taken = check_imgsz(self.imgsz, stride=grid, floor=grid, max_dim=1)
+        if taken != self.imgsz:
+            message = f"imgsz {self.imgsz} is no multiple of {grid}: the trainer rounds it to {taken}."
+            yield Finding("warning", None, None, message)
+        if taken < 2 * stride:
+            message = f"images of {taken} pixels are smaller than two cells of the coarsest stride, {stride}."
+            yield Finding("warning", None, None, message)
