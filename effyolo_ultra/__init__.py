@@ -16,9 +16,13 @@ _LAZY = {
     "list_models": "effyolo_ultra.zoo:list_models",
     "model_path": "effyolo_ultra.zoo:model_path",
     "nn": "effyolo_ultra.nn",
+    "pack": "effyolo_ultra.sharing.pack:pack",
     "plot_fusion_weights": "effyolo_ultra.fusion.plot:plot_fusion_weights",
     "prune": "effyolo_ultra.pruning:prune",
+    "pull": "effyolo_ultra.sharing.hub:pull",
+    "push": "effyolo_ultra.sharing.hub:push",
     "shapes": "effyolo_ultra.shapes",
+    "unpack": "effyolo_ultra.sharing.unpack:unpack",
 }
 
 # For type checkers, which take any variable of this name for typing's; importing typing would cost every start.
@@ -31,6 +35,10 @@ if TYPE_CHECKING:
     from effyolo_ultra.fusion.edges import fusion_weights as fusion_weights
     from effyolo_ultra.fusion.plot import plot_fusion_weights as plot_fusion_weights
     from effyolo_ultra.pruning import prune as prune
+    from effyolo_ultra.sharing.hub import pull as pull
+    from effyolo_ultra.sharing.hub import push as push
+    from effyolo_ultra.sharing.pack import pack as pack
+    from effyolo_ultra.sharing.unpack import unpack as unpack
     from effyolo_ultra.zoo import list_models as list_models
     from effyolo_ultra.zoo import model_path as model_path
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import shtab
 
 from effyolo_ultra import __version__
-from effyolo_ultra.cli import check, fusion, prune
+from effyolo_ultra.cli import check, fusion, pack, prune, pull, push, unpack
 from effyolo_ultra.errors import EffYoloError
 
-COMMANDS = (check, fusion, prune)
+COMMANDS = (check, fusion, pack, prune, pull, push, unpack)
 EXIT_CODES = "Exit code: 0 for yes and done, 1 for no (check, diff, doctor), 2 for what could not be done."
 
 
