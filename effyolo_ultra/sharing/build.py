@@ -111,10 +111,18 @@ def class_name(document: dict[str, Any], task: str, tasks: Any) -> str:
     head = document["head"][-1][2]
     if head.startswith(WITH_TEXT):
         raise SharingError(f"a network with the head {head} takes texts, and cannot be shared")
-    found = tasks.guess_model_task(document)
+    found = task_of(document)
     if task not in OF_TASK or found != task:
         raise SharingError(f"the head {head} is for {found!r}, not for {task!r}")
     return OF_HEAD.get(head) or OF_TASK[task]
+
+
+def task_of(document: dict[str, Any]) -> str | None:
+    """Return the task of a network."""
+    from ultralytics.nn import tasks
+
+    head = document["head"][-1][2]
+    return "detect" if head in OF_HEAD else tasks.guess_model_task(document)
 
 
 def check_rows(document: dict[str, Any], tasks: Any) -> None:

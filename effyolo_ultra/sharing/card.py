@@ -45,7 +45,7 @@ def card(network: nn.Module, metadata: Metadata, title: str, has_picture: bool) 
         " `effyolo pack`.",
         f"Classes ({len(names)}): {', '.join(map(escaped, names[:SHOWN_NAMES]))}{more}.",
         "## Use",
-        USE.format(task=metadata.task),
+        USE,
         "## Network",
         *([f"![The network]({PICTURE})"] if has_picture else []),
         *network_parts(network, metadata),

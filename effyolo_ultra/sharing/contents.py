@@ -65,7 +65,7 @@ def check_names(path: Path, names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def check_size(path: Path, name: str, size: int) -> None:
+def check_size(path: object, name: str, size: int) -> None:
     """Refuse a file that is too large."""
     if size > LIMITS[name]:
         raise SharingError(f"'{path}': {name} has {size:,} bytes, and more than {LIMITS[name]:,} are not read")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from effyolo_ultra.errors import SharingError
+from effyolo_ultra.errors import EffYoloError, SharingError
 from effyolo_ultra.sharing.contents import LIMITS, NEEDED, check_size, read, write_folder
-from effyolo_ultra.sharing.output import replacing
 from effyolo_ultra.weights._sources import http_status
 
 
@@ -44,14 +42,14 @@ def push(
     check_repo(repo)
     files = files_to_push(Path(variant), repo)
     api = HfApi(token=token)
-    with tempfile.TemporaryDirectory() as folder, said("push to", repo):
+    with tempfile.TemporaryDirectory() as folder, said("push", repo):
         write_folder(files, Path(folder) / "variant")
         address = api.create_repo(repo, private=private, exist_ok=True)
         there = LIMITS.keys() & set(api.list_repo_files(repo))
         if there and not overwrite:
             raise FileExistsError(
-                f"{repo} on the Hub holds {', '.join(sorted(there))} already; choose another repository, or ask to commit"
-                " on top of it (overwrite=True, --overwrite)"
+                f"{repo} on the Hub holds {', '.join(sorted(there))} already; choose another repository, or ask to"
+                " commit on top of it (overwrite=True, --overwrite)"
             )
         api.upload_folder(
             repo_id=repo,
@@ -88,18 +86,35 @@ def pull(
     """
     from huggingface_hub import HfApi
 
-    check_repo(repo)
     from effyolo_ultra.sharing.unpack import check_output, network_of, save
 
+    check_repo(repo)
     output = check_output(output or f"{repo.partition('/')[2]}.pt", overwrite)
     api = HfApi(token=token)
-    with replacing(output.with_name(f"{output.name}.download"), False) as folder:
-        with said("pull", repo):
+    # Beside the output, where there is room for it, and gone when this ends; nothing of it is under the final name.
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.absolute().parent) as folder:
+        with said("pull", repo, revision):
             info = api.model_info(repo, revision=revision, files_metadata=True)
-            check_repo_files(repo, {file.rfilename: file.size for file in info.siblings or ()})
+            check_there(repo, {file.rfilename: file.size or 0 for file in info.siblings or ()})
             snapshot = api.snapshot_download(repo, revision=info.sha, cache_dir=folder, allow_patterns=sorted(LIMITS))
-        ...
+        files = {path.name: path.read_bytes() for path in Path(snapshot).iterdir() if path.name in LIMITS}
+    with of(repo):
+        network, metadata = network_of(files, repo)
+    save(network, metadata, output, overwrite)
     return output
+
+
+def files_to_push(variant: Path, repo: str) -> dict[str, bytes]:
+    """Return the files of a variant that can be unpacked."""
+    from effyolo_ultra.sharing.pack import pack_files
+    from effyolo_ultra.sharing.unpack import network_of
+
+    if variant.suffix == ".pt":
+        return pack_files(variant, repo.partition("/")[2])
+    files = read(variant)
+    with of(variant):
+        network_of(files)
+    return files
 
 
 def check_repo(repo: str) -> None:
@@ -112,3 +127,64 @@ def check_repo(repo: str) -> None:
         raise SharingError(f"{repo!r} is no repository of the Hub: {error}") from error
     if repo.count("/") != 1:
         raise SharingError(f"a repository of the Hub is named 'user/name', not {repo!r}")
+
+
+def check_there(repo: str, sizes: Mapping[str, int]) -> None:
+    """Refuse a repository without a variant, or with a file that is too large, before anything is downloaded."""
+    for name in NEEDED:
+        if name not in sizes:
+            raise SharingError(f"{repo} on the Hub is no shared variant: it has no {name}")
+    for name in LIMITS.keys() & sizes.keys():
+        check_size(repo, name, sizes[name])
+
+
+@contextmanager
+def said(action: str, repo: str, revision: str | None = None) -> Iterator[None]:
+    """While in this context, what the Hub or the network refuses is an error that says what to do."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        yield
+    except (EffYoloError, FileExistsError):
+        raise
+    except Exception as error:
+        # A full disk or a folder without write permission says itself what is wrong.
+        if isinstance(error, OSError) and error.errno and not isinstance(error, (ConnectionError, TimeoutError)):
+            raise
+        status = next((s for e in chain(error) if (s := http_status(e))), None)
+        login = "log in with `hf auth login`, set HF_TOKEN, or give a token (token=, --token)"
+        if isinstance(error, RevisionNotFoundError):
+            reason = f"it has no revision {revision!r}"
+        elif isinstance(error, GatedRepoError):
+            reason = f"its owner must let you first: ask on {constants.ENDPOINT}/{repo}, then {login}"
+        elif status == 403:
+            reason = f"this token has no permission; {login} that has"
+        elif status == 401 and action == "push":
+            reason = f"the Hub does not know who you are; {login} with the right to write"
+        elif status == 401 or isinstance(error, RepositoryNotFoundError):
+            reason = f"there is no such repository, or it is private: look at the name, or {login}"
+        elif constants.HF_HUB_OFFLINE:
+            reason = "HF_HUB_OFFLINE is set, so nothing was asked; unset it"
+        elif status:
+            reason = f"the Hub answered with status {status}; try again later"
+        else:
+            reason = f"{constants.ENDPOINT} cannot be reached from here; connect this machine and try again"
+        said_by_hub = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SharingError(f"cannot {action} {repo}: {reason}\n  {said_by_hub}") from error
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+@contextmanager
+def of(variant: object) -> Iterator[None]:
+    """While in this context, an error says which variant it is about."""
+    try:
+        yield
+    except SharingError as error:
+        raise SharingError(f"'{variant}': {error}") from error

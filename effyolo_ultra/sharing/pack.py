@@ -34,7 +34,7 @@ from effyolo_ultra.sharing.contents import (
     write_folder,
     write_zip,
 )
-from effyolo_ultra.sharing.metadata import Metadata, from_json, is_text, shareable_args, shareable_metrics
+from effyolo_ultra.sharing.metadata import Metadata, is_text, shareable_args, shareable_metrics
 from effyolo_ultra.sharing.output import check_free, replacing
 from effyolo_ultra.sharing.unpack import network_of
 
@@ -81,7 +81,7 @@ def pack_files(model: Path, title: str) -> dict[str, bytes]:
     checkpoint, network = load(model)
     check_network(network, checkpoint, model)
     document = network.yaml
-    task = task_of(network)
+    task = build.task_of(document)
     args = checkpoint.get("train_args") or getattr(network, "args", None) or {}
     args = shareable_args(args if isinstance(args, Mapping) else vars(args), task)
     files = {MODEL: build.to_yaml(document), WEIGHTS: tensors.to_bytes(network), LICENSE: license_text()}
@@ -138,13 +138,6 @@ def check_network(network: nn.Module, checkpoint: Mapping[str, Any], model: Path
     folded = folded or any(isinstance(m, FusionWeights) and m.constants for m in modules)
     if folded or network.is_fused():
         raise SharingError(f"{model} is fused for inference: share the checkpoint that a training has written")
-
-
-def task_of(network: nn.Module) -> str:
-    """Return the task of a network."""
-    from ultralytics.nn.tasks import guess_model_task
-
-    return guess_model_task(network.yaml)
 
 
 def license_text() -> bytes:

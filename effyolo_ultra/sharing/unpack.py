@@ -31,13 +31,19 @@ def unpack(variant: str | os.PathLike[str], output: str | os.PathLike[str], *, o
         The path of the checkpoint.
 
     Raises:
-        SharingError: If it is no shared variant, damaged, changed, or not what it says it is; the message names the file.
+        SharingError: If it is no shared variant, damaged or changed, or does not fit together;
+            the message names the file.
         ModelYAMLError: If a row of its model YAML is wrong.
         FileNotFoundError: If there is no such zip or folder.
         FileExistsError: If the output is there and `overwrite` is not set.
     """
     output = check_output(output, overwrite)
-    save(*network_of(read(Path(variant)), Path(variant).stem), output, overwrite)
+    files = read(Path(variant))
+    try:
+        network, metadata = network_of(files, Path(variant).stem)
+    except SharingError as error:
+        raise SharingError(f"'{variant}': {error}") from error
+    save(network, metadata, output, overwrite)
     return output
 
 
