@@ -169,8 +169,9 @@ def counts(is_value: Callable[[Any], Any]) -> Callable[[Any], bool]:
     """Return a check for mappings whose keys are the numbers from 0, as text."""
 
     def is_valid(value: Any) -> bool:
-        numbers = {str(i) for i in range(min(len(value), MAX_CLASSES))} if isinstance(value, dict) else None
-        return bool(value) and value.keys() == numbers and all(map(is_value, value.values()))
+        if not isinstance(value, dict) or not 0 < len(value) <= MAX_CLASSES:
+            return False
+        return value.keys() == {str(i) for i in range(len(value))} and all(map(is_value, value.values()))
 
     return is_valid
 

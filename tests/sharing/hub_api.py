@@ -18,13 +18,14 @@ class HubApi:
 
     Args:
         users: What each token may do: 'write' or 'read'.
-        fails: Paths (a part of each) that are answered with status 500.
 
     Attributes:
+        fails: Parts of paths that are answered with status 500.
         repos: The commits of each repository, each a mapping of file names to contents, newest last.
         private: The repositories that need a token.
         blobs: What was uploaded by LFS, by SHA-256.
         requests: Method and path of every request.
+        unknown: Those that it has no answer for.
     """
 
     def __init__(self, users: dict[str, str]):
