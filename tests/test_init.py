@@ -32,7 +32,21 @@ def test_an_interpreter_start_imports_our_two_files_and_nothing_else(opt_out):
     assert json.loads(done.stdout) == ["effyolo_ultra", "effyolo_ultra._autoload"]
 
 
-PUBLIC = ["fusion_weights", "list_models", "model_path", "nn", "plot_fusion_weights", "prune", "register", "shapes"]
+PUBLIC = [
+    "check",
+    "fusion_weights",
+    "list_models",
+    "model_path",
+    "nn",
+    "pack",
+    "plot_fusion_weights",
+    "prune",
+    "pull",
+    "push",
+    "register",
+    "shapes",
+    "unpack",
+]
 
 
 def test_public_names():

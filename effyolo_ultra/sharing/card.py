@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -141,8 +142,12 @@ def picture(network: nn.Module, title: str) -> bytes | None:
         from effyolo_ultra.drawing.picture import draw
     except ImportError:  # not part of this installation
         return None
+    from matplotlib import rc_context
+
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return Path(draw(network, Path(folder) / PICTURE, title=title)).read_bytes()
+            with rc_context({"svg.hashsalt": PICTURE}):  # names of its parts that do not change from time to time
+                drawn = Path(draw(network, Path(folder) / PICTURE, title=title)).read_bytes()
+            return re.sub(rb"\s*<dc:date>.*?</dc:date>", b"", drawn)  # so that the same network gives the same bytes
         except (ValueError, RuntimeError, NotImplementedError, TypeError):  # what has no form without data
             return None

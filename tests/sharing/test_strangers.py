@@ -205,7 +205,7 @@ def with_rows(files, row=None, **keys):
         ({"head": [[-1, 1, "torch", []]]}, "is no layer"),
         ({"head": []}, "head"),
         ({"pruned": {"0.conv": [10**6]}}, "feature map of"),
-        ({"pruned": {"0.conv": [9]}}, "model.0."),
+        ({"pruned": {"0.conv": [9]}}, "describes no network"),
         ({"pruned": {"9": [1]}}, "'pruned' does not fit"),
         ({"scales": {"n": [10**6, 1, 1024]}, "scale": "n"}, "numbers above 0"),
     ],
