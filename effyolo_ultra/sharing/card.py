@@ -115,7 +115,10 @@ def row(layer: Any) -> Sequence[str]:
 def training_parts(metadata: Metadata) -> list[str]:
     """Return what is known of the training."""
     args = metadata.train_args
-    known = [f"`{key}={args[key]}`" for key in ("data", "epochs", "batch", "imgsz", "optimizer", "lr0") if key in args]
+    shown = (
+        ("data", "epochs", "batch", "imgsz", "optimizer", "lr0") if args.get("data") else ()
+    )  # else it was not trained
+    known = [f"`{key}={args[key]}`" for key in shown if key in args]
     parts = [f"Trained with {', '.join(known)}; all arguments are in `{METADATA}`."] if known else []
     if metadata.metrics:
         rows = [(escaped(name), f"{value:.4g}") for name, value in metadata.metrics.items()]

@@ -44,6 +44,8 @@ def read(path: Path) -> dict[str, bytes]:
     """
     if path.is_dir():
         files = read_folder(path)
+    elif path.suffix == ".pt":
+        raise SharingError(f"'{path}' is a checkpoint, not a shared variant; `effyolo pack` makes one of it")
     elif path.is_file():
         files = read_zip(path)
     else:

@@ -49,7 +49,7 @@ def check(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     for name in sorted(tensors.keys() - own.keys()):
         hint = nearest(name, own)
         raise SharingError(f"{WEIGHTS} has a tensor {name!r}, and the network of the model YAML has none such.{hint}")
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):
         if tensor.shape != own[name].shape:
             raise SharingError(
                 f"{WEIGHTS}: {name} is {tuple(tensor.shape)}, and in the network of the model YAML"

@@ -124,17 +124,27 @@ def test_the_files(shared, trained):
     assert (PICTURE in files) == (f"]({PICTURE})" in card)
 
 
-def test_the_same_checkpoint_gives_the_same_bytes(shared, trained, tmp_path):
-    again = effyolo_ultra.pack(trained, tmp_path / "my-variant.zip")
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A network that is packed in a moment, and its zip."""
+    folder = tmp_path_factory.mktemp("tiny")
+    checkpoint = write_checkpoint(folder)
+    return checkpoint, effyolo_ultra.pack(checkpoint, folder / "my-variant.zip")
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(tiny, tmp_path):
+    checkpoint, shared = tiny
+    again = effyolo_ultra.pack(checkpoint, tmp_path / "my-variant.zip")
     assert again.read_bytes() == shared.read_bytes()
     with zipfile.ZipFile(shared) as archive:
         assert archive.namelist() == sorted(archive.namelist())
 
 
-def test_a_folder_is_the_same_as_a_zip(shared, trained, tmp_path):
-    written = effyolo_ultra.pack(trained, f"{tmp_path}/my-variant/")
+def test_a_folder_is_the_same_as_a_zip(tiny, tmp_path):
+    checkpoint, shared = tiny
+    written = effyolo_ultra.pack(checkpoint, f"{tmp_path}/my-variant/")
     assert read(written) == read(shared)
-    assert effyolo_ultra.pack(trained, written, overwrite=True) == written and read(written) == read(shared)
+    assert effyolo_ultra.pack(checkpoint, written, overwrite=True) == written and read(written) == read(shared)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["my-variant"]
 
 
@@ -153,8 +163,10 @@ def test_a_pruned_network(trained, folder, tmp_path):
     "name",
     [
         "yolo11n.yaml",
-        "yolo11n-seg.yaml",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("yolo11n-pose.yaml", "yolo26n-obb.yaml")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("yolo11n-seg.yaml", "yolo11n-pose.yaml", "yolo26n-obb.yaml")
+        ),
     ],
 )
 def test_stock_networks(name, folder, tmp_path):
@@ -186,6 +198,7 @@ def test_float32_and_four_channels_stay(tmp_path):
     assert all(torch.equal(t, own[n]) and t.dtype == own[n].dtype for n, t in tensors_of(again).items())
 
 
+@pytest.mark.slow
 def test_paths_in_a_model_yaml_lose_their_folder(tmp_path):
     text = Path(effyolo_ultra.model_path("yolov5-effb0-bifpn.yaml")).read_text()
     assert "EfficientNetBackbone, [b0]" in text

@@ -108,6 +108,8 @@ def test_zips_that_are_none_of_a_variant(files, refused, tmp_path):
         assert "is no shared variant" in refused(other)
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         effyolo_ultra.unpack(tmp_path / "none.zip", tmp_path / "out.pt")
+    (tmp_path / "best.pt").touch()
+    assert "is a checkpoint, not a shared variant" in refused(tmp_path / "best.pt")
 
 
 def test_bombs(files, refused, tmp_path):
@@ -143,7 +145,10 @@ def test_cut_off_and_damaged(files, refused):
         assert f"{name} was changed or damaged" in refused({**files, name: bytes(data)})
     for name in (WEIGHTS, MODEL, METADATA, "LICENSE"):
         assert f"{name} is missing" in refused({n: data for n, data in files.items() if n != name})
-    assert "network.svg is there" in refused({**files, "network.svg": b"<svg/>"})
+    hashes = {name: digest for name, digest in json.loads(files[METADATA])["files"].items() if name != "LICENSE"}
+    assert "LICENSE is there, but" in refused(changed(files, {"files": hashes}))
+    hashes.pop(WEIGHTS)
+    assert "no SHA-256 of model.safetensors" in refused(changed(files, {"files": hashes}))
 
 
 @pytest.mark.parametrize(
@@ -221,7 +226,7 @@ def test_model_yaml(keys, message, files, refused, tmp_path):
         ([-1, 1, "TorchVision", [16, "resnet18", "DEFAULT", True, 2]], "asks for weights to download"),
         ([-1, 1, "Conv", [10**9, 3, 2]], "must be at most"),
         ([-1, 10**9, "Conv", [16, 3, 2]], "must be at most"),
-        ([-1, 1, "Conv", [60000, 3, 2]], "model.3."),
+        ([-1, 1, "Conv", [60000, 3, 2]], "model.3.bn.bias is"),
         ([-1, 1, "nn.Upsample", [None, 5000]], "feature map of"),
         ([-1, 1, "EfficientNetBackbone", ["hf-hub:evil/model"]], "hf-hub"),
         ([-1, 1, "Conv", [16, 3, 2, "__import__('os')"]], "describes no network"),
