@@ -23,11 +23,15 @@ _LAZY = {
     "model_path": "effyolo_ultra.zoo:model_path",
     "model_records": "effyolo_ultra.zoo_records:model_records",
     "nn": "effyolo_ultra.nn",
+    "pack": "effyolo_ultra.sharing.pack:pack",
     "plot_fusion_weights": "effyolo_ultra.fusion.plot:plot_fusion_weights",
     "prune": "effyolo_ultra.pruning:prune",
+    "pull": "effyolo_ultra.sharing.hub:pull",
+    "push": "effyolo_ultra.sharing.hub:push",
     "register": "effyolo_ultra._ultralytics:register",
     "register_module": "effyolo_ultra.user_modules:register_module",
     "shapes": "effyolo_ultra.shapes",
+    "unpack": "effyolo_ultra.sharing.unpack:unpack",
     "write_model": "effyolo_ultra.composing.files:write_model",
 }
 
@@ -49,6 +53,10 @@ if TYPE_CHECKING:
     from effyolo_ultra.info import model_info as model_info
     from effyolo_ultra.network import describe as describe
     from effyolo_ultra.pruning import prune as prune
+    from effyolo_ultra.sharing.hub import pull as pull
+    from effyolo_ultra.sharing.hub import push as push
+    from effyolo_ultra.sharing.pack import pack as pack
+    from effyolo_ultra.sharing.unpack import unpack as unpack
     from effyolo_ultra.user_modules import register_module as register_module
     from effyolo_ultra.zoo import list_models as list_models
     from effyolo_ultra.zoo import model_path as model_path

@@ -63,6 +63,10 @@ class PruningError(EffYoloError, ValueError):
     """A network that cannot be pruned, or what is asked for cannot be done with it."""
 
 
+class SharingError(EffYoloError, ValueError):
+    """A network that cannot be shared, a shared variant that is refused, or a hub that does not give or take one."""
+
+
 class MissingPackageError(EffYoloError, ImportError):
     """A package of an extra that is not installed; the message says how to install it."""
 

@@ -46,11 +46,15 @@ PUBLIC = [
     "model_path",
     "model_records",
     "nn",
+    "pack",
     "plot_fusion_weights",
     "prune",
+    "pull",
+    "push",
     "register",
     "register_module",
     "shapes",
+    "unpack",
     "write_model",
 ]
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from effyolo_ultra import __version__
-from effyolo_ultra.cli import check, diff, doctor, draw, features, fusion, info, new, prune
+from effyolo_ultra.cli import check, diff, doctor, draw, features, fusion, info, new, pack, prune, pull, push, unpack
 from effyolo_ultra.cli import list as list_
 from effyolo_ultra.cli._completions import add_completions
 from effyolo_ultra.errors import EffYoloError
@@ -23,6 +23,10 @@ COMMANDS = (
     features,
     fusion,
     prune,
+    pack,
+    unpack,
+    push,
+    pull,
     doctor,
 )
 EPILOG = """\
