@@ -16,7 +16,7 @@ _LAZY = {
     "describe": "effyolo_ultra.network:describe",
     "diagnose": "effyolo_ultra.doctor:diagnose",
     "draw": "effyolo_ultra.drawing.picture:draw",
-    "features": "effyolo_ultra.features.pictures:features",
+    "features": "effyolo_ultra.feature_maps.pictures:features",
     "fusion_weights": "effyolo_ultra.fusion.edges:fusion_weights",
     "list_models": "effyolo_ultra.zoo:list_models",
     "model_info": "effyolo_ultra.info:model_info",
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from effyolo_ultra.composing.text import compose as compose
     from effyolo_ultra.doctor import diagnose as diagnose
     from effyolo_ultra.drawing.picture import draw as draw
-    from effyolo_ultra.features.pictures import features as features
+    from effyolo_ultra.feature_maps.pictures import features as features
     from effyolo_ultra.fusion.edges import fusion_weights as fusion_weights
     from effyolo_ultra.fusion.plot import plot_fusion_weights as plot_fusion_weights
     from effyolo_ultra.info import model_info as model_info

@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Draw, and print the files."""
-    from effyolo_ultra.features import features
+    from effyolo_ultra.feature_maps.pictures import features
 
     with quiet():
         paths = features(

@@ -10,8 +10,8 @@ from ultralytics import YOLO
 
 from effyolo_ultra import features
 from effyolo_ultra.errors import MissingPackageError
-from effyolo_ultra.features.cam import METHODS, Score, activation_maps
-from effyolo_ultra.features.maps import look, open_yolo
+from effyolo_ultra.feature_maps.cam import METHODS, Score, activation_maps
+from effyolo_ultra.feature_maps.maps import look, open_yolo
 
 STOCK = ["yolo11n-cls.yaml", "yolo11n-seg.yaml", "yolo11n-pose.yaml", "yolo11n-obb.yaml"]
 

@@ -5,6 +5,6 @@
 * `pictures.py` draws both.
 """
 
-from effyolo_ultra.features.pictures import features
+from effyolo_ultra.feature_maps.pictures import features
 
 __all__ = ["features"]

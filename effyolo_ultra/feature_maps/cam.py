@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from effyolo_ultra.errors import MissingPackageError, nearest
-from effyolo_ultra.features.maps import level_name
+from effyolo_ultra.feature_maps.maps import level_name
 
 # Name on the command line -> class of pytorch-grad-cam. Those that run the network once for each channel take hours.
 METHODS = {"eigen": "EigenCAM", "layer": "LayerCAM", "hires": "HiResCAM", "grad": "GradCAM"}

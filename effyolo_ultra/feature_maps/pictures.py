@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from effyolo_ultra.features.cam import ActivationMaps, activation_maps, cam_class, class_number
-from effyolo_ultra.features.maps import FeatureMaps, look, open_yolo
+from effyolo_ultra.feature_maps.cam import ActivationMaps, activation_maps, cam_class, class_number
+from effyolo_ultra.feature_maps.maps import FeatureMaps, look, open_yolo
 from effyolo_ultra.nn._checks import check_choice, check_int, check_number
 
 if TYPE_CHECKING:
