@@ -84,6 +84,7 @@ def test_what_was_pushed_is_pulled(steps, checkpoint, tmp_path):
     assert results[8] == str(two) and same(checkpoint, two)
 
 
+@pytest.mark.slow
 def test_what_the_hub_refuses_is_said_and_leaves_nothing(steps, checkpoint, tmp_path):
     files = variant(tmp_path)
     write_zip({**files, MODEL: b"nc: 1"}, tmp_path / "bad.zip")
@@ -123,6 +124,7 @@ def test_what_the_hub_refuses_is_said_and_leaves_nothing(steps, checkpoint, tmp_
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == before
 
 
+@pytest.mark.slow
 def test_without_a_network(steps, checkpoint, tmp_path):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
