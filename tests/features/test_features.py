@@ -122,14 +122,17 @@ def test_missing_package_is_named(picture, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_class_that_is_not_predicted(picture):
+def test_classes_of_a_head_without_nms(picture):
     torch.manual_seed(0)
     yolo = YOLO("yolo26n.yaml")
     network = yolo.model.float().eval()
-    network.model[-1].end2end = True  # without NMS: it gives 300 predictions at most, each with its class
+    network.model[-1].end2end = True  # it gives 300 predictions at most, each with its class
     for branch in network.model[-1].one2one_cv3:
-        branch[-1].bias.data[7] = -50
+        branch[-1].weight.data.zero_()
+        branch[-1].bias.data[3] = 2
     image = look(open_yolo(yolo), picture, [], imgsz=64).image
-    assert activation_maps(network, image, "layer").together.max() > 0
+    cells = sum(image.shape[2] * image.shape[3] // stride**2 for stride in (8, 16, 32))
+    for number in (None, 3):
+        torch.testing.assert_close(Score(network, number, conf=0.5)(image), torch.full((1, 1), 2.0 * cells))
     with pytest.raises(ValueError, match="nothing of class 7"):
         activation_maps(network, image, "layer", number=7)
