@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
+from torch import nn
+
+from effyolo_ultra._probe import drop_batch_norms
 from effyolo_ultra.document import listed
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.zoo import split_scale
@@ -71,7 +76,7 @@ def check_name(text: str, path: Path) -> None:
 
 
 def try_model(text: str, name: str, scale: str = "") -> list[int]:
-    """Build the network of a model YAML once, and run it up to its head, without memory.
+    """Build the network of a model YAML once, and run it up to its head, without memory where that can be done.
 
     Args:
         text: The YAML.
@@ -84,32 +89,37 @@ def try_model(text: str, name: str, scale: str = "") -> list[int]:
     Raises:
         ModelYAMLError: If it describes no network.
     """
-    import torch
-    import yaml
-    from ultralytics.nn import tasks
-
     from effyolo_ultra._ultralytics import register
 
     register()
     d = yaml.safe_load(text)
     d.update(yaml_file=name, scale=scale or next(iter(d.get("scales") or {}), ""))
-    for device in ("meta", "cpu"):  # the meta device does not have all operations
-        with torch.device(device), torch.random.fork_rng(devices=[]), torch.no_grad():
-            layers, _ = tasks.parse_model(d, 3, verbose=False)
-            try:
-                return run(layers.eval(), torch.zeros(1, 3, IMAGE, IMAGE))
-            except NotImplementedError:
-                if device == "cpu":
-                    raise
-            except RuntimeError as error:
-                raise ModelYAMLError(f"{name}: the network cannot be run: {error}") from error
-    raise AssertionError
+    try:
+        return build_and_run(d, "meta")
+    except Exception:  # of a network that is none, or of an operation that the meta device does not have
+        return build_and_run(d, "cpu")
 
 
-def run(layers: Sequence[Any], image: Any) -> list[int]:
-    """Run the layers before the head, and return the strides of the feature maps that the head takes."""
+def build_and_run(d: dict[str, Any], device: str) -> list[int]:
+    """Build a network and run it up to its head; see `try_model`."""
+    from ultralytics.nn import tasks
+
+    with torch.device(device), torch.random.fork_rng(devices=[]), torch.no_grad():
+        layers, _ = tasks.parse_model(copy.deepcopy(d), 3, verbose=False)
+        try:
+            return head_strides(layers)
+        except RuntimeError as error:
+            raise ModelYAMLError(f"{d['yaml_file']}: the network cannot be run: {error}") from error
+
+
+def head_strides(layers: nn.Sequential) -> list[int]:
+    """Run the layers before the head, and return the strides of the feature maps that the head takes.
+
+    The layers are left without their BatchNorms, which change no size and take most of the time on the meta device.
+    """
+    drop_batch_norms(layers.eval())
     outputs: list[Any] = []
     for layer in layers[:-1]:
-        inputs = [outputs[source] if outputs else image for source in listed(layer.f)]
+        inputs = [outputs[source] if outputs else torch.zeros(1, 3, IMAGE, IMAGE) for source in listed(layer.f)]
         outputs.append(layer(inputs if isinstance(layer.f, list) else inputs[0]))
-    return [image.shape[-1] // outputs[source].shape[-1] for source in listed(layers[-1].f)]
+    return [IMAGE // outputs[source].shape[-1] for source in listed(layers[-1].f)]

@@ -7,11 +7,7 @@ from typing import Any
 
 from effyolo_ultra.composing.blocks import Family
 
-NECKS = {
-    "bifpn": "stacked BiFPN cells",
-    "wpan": "a PAN with weighted fusion, row by row",
-    "pan": "a PAN",
-}
+NECKS = ("wpan", "pan", "bifpn")
 
 
 class Rows:

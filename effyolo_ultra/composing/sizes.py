@@ -67,7 +67,7 @@ def nearest_efficientnet(model_name: str) -> str:
             with torch.device(device), torch.random.fork_rng(devices=[]):
                 millions = sum(p.numel() for p in timm.create_model(model_name).parameters()) / 1e6
             break
-        except NotImplementedError:
+        except RuntimeError:
             if device == "cpu":
                 raise
     return min(PARAMETERS, key=lambda variant: abs(math.log(millions / PARAMETERS[variant])))

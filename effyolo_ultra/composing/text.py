@@ -72,7 +72,7 @@ def compose(
                 " on the backbone's last level"
             )
         return classifier(find_backbone(backbone, scale))
-    neck = check_choice("neck", "wpan" if neck is None else neck, tuple(NECKS))
+    neck = check_choice("neck", "wpan" if neck is None else neck, NECKS)
     head = check_choice("head", "yolov5" if head is None else head, tuple(FAMILIES))
     if task not in FAMILIES[head].heads:
         raise ValueError(f"head {head} has no task {task}, only {', '.join(FAMILIES[head].heads)}")

@@ -165,7 +165,7 @@ def test_bifpn_has_the_channels_and_cells_asked_for():
         ({"backbone": "b33"}, "no backbone 'b33'"),
         ({"backbone": "convnext_tin"}, "Did you mean convnext_tiny"),
         ({"backbone": "vit_tiny_patch16_224"}, "need P3 of the backbone, but vit_tiny_patch16_224 of timm gives P4"),
-        ({"neck": "fpn"}, "neck must be one of bifpn, wpan, pan, not 'fpn'. Did you mean bifpn"),
+        ({"neck": "fpn"}, "neck must be one of wpan, pan, bifpn, not 'fpn'. Did you mean bifpn"),
         ({"head": "yolov9"}, "head must be one of yolov5, yolov8"),
         ({"task": "seg"}, "task must be one of detect, segment"),
         ({"scale": "q"}, "scale must be one of n, s, m, l, x"),
