@@ -9,7 +9,8 @@ import shtab
 
 from effyolo_ultra.zoo_records import read_index
 
-MODELS = ("model", "first", "second")  # the arguments of all subcommands that take a model
+MODELS = ("model", "file", "first", "second")  # the arguments of all subcommands that take a model
+FILES = ("image", "variant", "output")
 COMPLETE = {"bash": "_effyolo_models", "zsh": "_effyolo_models"}
 FUNCTIONS = {
     "bash": """
@@ -36,3 +37,5 @@ def add_completions(parser: argparse.ArgumentParser, commands: Any) -> None:
         for action in command._actions:
             if action.dest in MODELS:
                 action.complete = COMPLETE
+            elif action.dest in FILES:
+                action.complete = shtab.FILE
