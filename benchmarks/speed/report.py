@@ -55,14 +55,15 @@ def bars_table(results: Mapping) -> str:
 
 
 def floors_table(results: Mapping) -> str:
-    """Return what the backbone alone takes of the peer, and the network of its backbone."""
+    """Return what the backbone alone takes of the peer, what neck and head add to it, and the least of the whole."""
+    least = bars.gflops_ratio()
     rows = [
-        [LABELS[runtime], number(of_peer, 2), number(of_backbone, 2)]
+        [LABELS[runtime], *(number(value, 2) for value in (of_peer, of_backbone, of_peer * least))]
         for runtime, of_peer, of_backbone in bars.floors(results)
     ]
-    rows.append(["GFLOPs", "", number(bars.gflops_ratio(), 2)])
-    head = ["", f"the backbone alone, of {label(bars.PEER)}", f"{label(bars.OURS)}, of its backbone"]
-    return table(head, rows)
+    rows.append(["GFLOPs", "", number(least, 2), ""])
+    whole, peer = label(bars.OURS), label(bars.PEER)
+    return table(["", f"its backbone, of {peer}", f"{whole}, of its backbone", f"floor of {whole}, of {peer}"], rows)
 
 
 def models_table(results: Mapping) -> str:
