@@ -173,5 +173,7 @@ def test_command(network, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_command_in_a_process(run_python, tmp_path):
-    code = f"import subprocess, sys; sys.exit(subprocess.call([{sys.executable!r}, '-m', 'effyolo_ultra.fusion']))"
+    code = (
+        f"import subprocess, sys; sys.exit(subprocess.call([{sys.executable!r}, '-m', 'effyolo_ultra.cli', 'fusion']))"
+    )
     assert run_python(code, cwd=tmp_path).returncode == 2
