@@ -81,13 +81,13 @@ def plan(document: dict[str, Any], task: str) -> nn.Module:
     name = class_name(document, task, tasks)
     network = getattr(tasks, name).__new__(getattr(tasks, name))
     nn.Module.__init__(network)
+    hooks = []
     try:
         with silence(), torch.device("meta"), torch.no_grad():
             network.model, network.save = tasks.parse_model(
                 copy.deepcopy(document), document["channels"], verbose=False
             )
-            for module in network.modules():
-                module.register_forward_hook(refuse_large_feature_maps)
+            hooks = [module.register_forward_hook(refuse_large_feature_maps) for module in network.modules()]
             network.train()
             network.model[-1].inplace = True
             network(torch.empty(2, document["channels"], SIDE, SIDE))
@@ -95,6 +95,9 @@ def plan(document: dict[str, Any], task: str) -> nn.Module:
         raise
     except Exception as error:  # whatever the modules make of args that are none of theirs
         raise SharingError(f"{MODEL} describes no network: {type(error).__name__}: {error}") from error
+    finally:
+        for hook in hooks:  # the default activation is one module for all networks of the process
+            hook.remove()
     return network
 
 
