@@ -294,3 +294,14 @@ def test_no_pickle_is_read_and_nothing_is_run(files, tmp_path):
 def test_an_error_of_a_row_is_that_of_any_model_yaml(files, refused):
     assert "row 3" in refused(with_rows(files, [-1, 1, "Konv", [16, 3, 2]]), ModelYAMLError)
     assert json.loads(files[METADATA])["task"] == "detect"
+
+
+def test_planning_leaves_nothing_on_what_all_networks_share():
+    from ultralytics import YOLO
+    from ultralytics.nn.modules import Conv
+
+    from effyolo_ultra.sharing.build import plan
+
+    document = {**YOLO("yolo11n.yaml").model.yaml, "channels": 3}
+    plan(document, "detect")
+    assert not Conv.default_act._forward_hooks
