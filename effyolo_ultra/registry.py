@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from effyolo_ultra.nn.backbone import EfficientNetBackbone, TimmBackbone
 from effyolo_ultra.nn.backbone_state import rebuild
 from effyolo_ultra.nn.bifpn import BiFPN
@@ -30,3 +32,8 @@ WITH_FUSE = (TimmBackbone, FusionWeights)
 
 # Everything of this package that a checkpoint names.
 IN_CHECKPOINTS = [*MODULES.values(), rebuild, BiFPNCell, BiFPNNode, Lateral, FusionWeights, SeparableConv, Integral]
+
+
+def known_modules(tasks: ModuleType) -> dict[str, type]:
+    """Return those of our modules that `ultralytics.nn.tasks` has from us; a fork of Ultralytics keeps its own."""
+    return {name: cls for name, cls in MODULES.items() if vars(tasks).get(name) is cls}

@@ -49,10 +49,9 @@ def floors(results: Mapping[str, dict]) -> list[tuple[str, float, float]]:
 
     No neck and head can bring the network below the first. The second is what neck and head cost.
     """
-    latency = [(runtime, times) for runtime, times in results.get("latency", {}).items()]
     return [
         (runtime, times[BACKBONE] / times[PEER], times[OURS] / times[BACKBONE])
-        for runtime, times in latency
+        for runtime, times in results.get("latency", {}).items()
         if {OURS, PEER, BACKBONE} <= times.keys()
     ]
 

@@ -14,8 +14,8 @@ from effyolo_ultra.checking.finding import Finding, in_order, merge
 from effyolo_ultra.checking.keys import check_keys, check_values
 from effyolo_ultra.checking.limits import (
     MAX_PARAMETERS,
-    MAX_REPEATS,
     layers_and_parameters,
+    too_many_layers,
     too_many_rows,
     too_many_scales,
 )
@@ -159,9 +159,8 @@ class FileCheck:
                 d = {k: v for k, v in d.items() if k not in ("scales", "depth_multiple", "width_multiple")}
             scale = ScaleCheck(d, activation, data, self.imgsz)
             findings += [f if isinstance(f, Finding) else self.at(f) for f in scale.rows()]
-            layers, parameters = layers_and_parameters(scale.good_rows)
-            if layers > MAX_REPEATS:
-                message = f"the rows stand for {layers} layers; more than {MAX_REPEATS} are not built."
+            _, parameters = layers_and_parameters(scale.good_rows)
+            if message := too_many_layers(scale.good_rows):
                 findings.append(Finding("error", self.source.line_of_row(0), None, message))
             elif parameters > MAX_PARAMETERS:
                 message = f"the network can have up to {parameters / 1e9:.0f} billion parameters and is not built."

@@ -26,7 +26,7 @@ from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError, WeightsError
 from effyolo_ultra.nn.light_head import WITH_TEXT, light_heads
 from effyolo_ultra.nn.pretrained import Pretrained
-from effyolo_ultra.registry import MODULES
+from effyolo_ultra.registry import known_modules
 from effyolo_ultra.row import Row
 from effyolo_ultra.user_modules import USER_MODULES
 
@@ -49,10 +49,7 @@ class ScaleCheck:
         self.d, self.activation, self.data, self.imgsz = without_downloads(d), activation, data, imgsz
         self.channels = data.channels if data else 3
         self.document = ModelDocument(self.d)
-        self.modules = {
-            **{name: cls for name, cls in MODULES.items() if vars(tasks).get(name) is cls},
-            **USER_MODULES,
-        }
+        self.modules = {**known_modules(tasks), **USER_MODULES}
         self.light = light_heads(tasks)
         self.checks = RowChecks(self.document, tasks, self.modules, self.light)
         self.faulty: dict[int, list[ModelYAMLError]] = {}

@@ -12,14 +12,14 @@ import yaml
 from torch import nn
 
 from effyolo_ultra.checking.activation import parse_activation
-from effyolo_ultra.checking.limits import MAX_CHANNELS, MAX_REPEATS, layers_and_parameters, too_many_rows
+from effyolo_ultra.checking.limits import MAX_CHANNELS, too_many_layers, too_many_rows
 from effyolo_ultra.checking.passes import OF_HEAD, OF_TASK, build_network, silence
 from effyolo_ultra.checking.rows import RowChecks, without_downloads
 from effyolo_ultra.checking.source import LOADER, UnreadableFile, check_size
 from effyolo_ultra.document import ModelDocument, nested
 from effyolo_ultra.errors import ModelYAMLError, SharingError
 from effyolo_ultra.nn.light_head import WITH_TEXT, light_heads
-from effyolo_ultra.registry import MODULES
+from effyolo_ultra.registry import known_modules
 from effyolo_ultra.sharing.contents import MODEL
 
 SIDE = 256  # of the image with which Ultralytics learns the strides of a network that it builds
@@ -134,15 +134,13 @@ def check_rows(document: dict[str, Any], tasks: Any) -> None:
     rows.check_parts()
     if message := too_many_rows(rows):
         raise SharingError(f"{MODEL}: {message}")
-    modules = {name: cls for name, cls in MODULES.items() if vars(tasks).get(name) is cls}
-    checks = RowChecks(rows, tasks, modules, light_heads(tasks))
+    checks = RowChecks(rows, tasks, known_modules(tasks), light_heads(tasks))
     for index in range(len(rows.written)):
         for error in checks.of(index):
             raise error
     rows.check_head()
-    layers, _ = layers_and_parameters(list(rows.rows()))
-    if layers > MAX_REPEATS:
-        raise SharingError(f"{MODEL}: the rows stand for {layers} layers, and more than {MAX_REPEATS} are not built")
+    if message := too_many_layers(list(rows.rows())):
+        raise SharingError(f"{MODEL}: {message}")
     if without_downloads(document) != nested(lambda value: value, document):
         raise SharingError(f"{MODEL}: a TorchVision row asks for weights to download; a shared network has its own")
     if document.get("activation"):
