@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,22 @@ from benchmarks.export_models import IMGSZ, draw_pictures, picture_batch
 
 CONF = 0.25
 SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"  # that the TensorFlow exports would download
+
+
+def openvino_in_float32() -> None:
+    """Make OpenVINO compute as torch does: it rounds to bfloat16 by itself on the processors that have it."""
+    import openvino
+
+    class FloatCore(openvino.Core):
+        def __init__(self) -> None:
+            super().__init__()
+            self.set_property("CPU", {"INFERENCE_PRECISION_HINT": openvino.Type.f32})
+
+    openvino.Core = FloatCore  # which Ultralytics takes when it opens a file
+
+
+if find_spec("openvino"):
+    openvino_in_float32()
 
 
 def boxes(file: Path, pictures: list[Path], imgsz: int | list[int], batch: int = 1) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import torch
 from torch import nn
-from ultralytics import YOLO
+from ultralytics import RTDETR, YOLO
 
 from effyolo_ultra.shapes import CLASSES, make_shapes
 
@@ -58,14 +58,22 @@ def calibrated(name: str, folder: Path, numbers: dict = PICTURES) -> Path:
     weights = folder / f"{Path(name).stem}-random.pt"
     if not weights.exists():
         torch.manual_seed(0)
-        model = YOLO(name)
+        model = (RTDETR if name.startswith("rtdetr") else YOLO)(name)
         imgsz = max(IMGSZ, int(model.model.stride.max()))
         settle(model.model, picture_batch(draw_pictures(folder, numbers), (imgsz, imgsz)))
-        for branch in model.model.model[-1].cv3:
-            nn.init.normal_(branch[-1].weight, std=0.5)
-            nn.init.zeros_(branch[-1].bias)
+        for layer in score_layers(model.model.model[-1]):
+            nn.init.normal_(layer.weight, std=0.5)
+            nn.init.zeros_(layer.bias)
         model.save(weights)
     return weights
+
+
+def score_layers(head: nn.Module) -> list[nn.Module]:
+    """Return the last layers of the scores of a head."""
+    branches = [b for name in ("cv3", "one2one_cv3") for b in getattr(head, name, None) or ()]
+    return [b[-1] for b in branches] + (
+        [head.enc_score_head, *head.dec_score_head] if hasattr(head, "enc_score_head") else []
+    )
 
 
 @torch.no_grad()

@@ -1,0 +1,128 @@
+"""Every file of the zoo through the exports that its users ask for most, for docs/exports.md.
+
+python -m benchmarks.export_zoo --write               writes the table into docs/exports.md
+python -m benchmarks.export_zoo --models NAME ...     prints the rows of these models
+
+Each file in its smallest scale, with random weights and the BatchNorm statistics of drawn pictures; what the exported
+file gives before NMS, run by its own runtime, is compared with torch. A process each: a runtime can crash.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from ultralytics import RTDETR, YOLO
+from ultralytics.nn.autobackend import AutoBackend
+
+from benchmarks.export_checks import openvino_in_float32
+from benchmarks.export_models import IMGSZ, calibrated, draw_pictures, picture_batch
+from benchmarks.page import ROOT, write_between
+from effyolo_ultra import list_models
+from effyolo_ultra.zoo import split_scale
+
+PAGE, TABLE = "docs/exports.md", "zoo export table"
+ASKED = [{"format": "onnx"}, {"format": "onnx", "dynamic": True}, {"format": "torchscript"}, {"format": "openvino"}]
+PICTURES = {"train": 4, "val": 1, "imgsz": 160}
+
+
+def smallest() -> list[str]:
+    """Return each file of the zoo once, in its smallest scale."""
+    first: dict[str, str] = {}
+    for name in sorted(list_models(), key=lambda name: "nsmlx".find(split_scale(name)[1])):
+        first.setdefault(split_scale(name)[0], name)
+    return sorted(first.values())
+
+
+def outputs(file: Path, images: torch.Tensor) -> list[np.ndarray]:
+    """Return what a network or an exported file gives before NMS, picture by picture."""
+    backend = AutoBackend(str(file), device=torch.device("cpu"), verbose=False)
+    with torch.no_grad():
+        return [array for image in images for array in arrays(backend(image[None]))]
+
+
+def arrays(output: object) -> list[np.ndarray]:
+    """Return the arrays that an export keeps: torch's networks add the values of training behind them."""
+    if isinstance(output, (list, tuple)):
+        first, *rest = output
+        return [*arrays(first), *(np.asarray(y, np.float32) for y in rest if getattr(y, "ndim", 0) == 4)]
+    return [np.asarray(output, np.float32)]
+
+
+def deviation(expected: list[np.ndarray], given: list[np.ndarray]) -> float:
+    """Return the largest deviation of a channel, relative to the largest value in it."""
+    assert [x.shape for x in expected] == [y.shape for y in given], "the outputs have other shapes"
+    worst = 0.0
+    for x, y in zip(expected, given):
+        channels = 2 if x.ndim == 3 and x.shape[2] < x.shape[1] else 1  # heads without NMS give (N, boxes, channels)
+        axes = tuple(axis for axis in range(x.ndim) if axis != channels)
+        worst = max(worst, float((np.abs(x - y).max(axes) / np.abs(x).max(axes).clip(1e-3)).max()))
+    return worst
+
+
+def check(name: str, folder: Path) -> dict[str, float | str]:
+    """Export a model in all ways; return the deviation of each, or its error."""
+    weights = calibrated(name, folder, PICTURES)
+    images = draw_pictures(folder, PICTURES)[:2]
+    openvino_in_float32()
+    kind = RTDETR if name.startswith("rtdetr") else YOLO
+    imgsz = max(IMGSZ, int(kind(weights).model.stride.max()))
+    os.chdir(folder)
+    found: dict[str, float | str] = {}
+    for options in ASKED:
+        label = " ".join(f"{key}={value}" for key, value in options.items())
+        try:
+            file = Path(kind(weights).export(imgsz=imgsz, device="cpu", verbose=False, **options))
+            if label == "format=onnx":
+                shapes = sum(node.op_type == "Shape" for node in onnx.load(file).graph.node)
+                assert not shapes, f"{shapes} Shape operations in a static graph"
+            sizes = [imgsz, 2 * imgsz] if options.get("dynamic") else [imgsz]
+            batches = [picture_batch(images, (size, size)) for size in sizes]
+            found[label] = max(deviation(outputs(weights, batch), outputs(file, batch)) for batch in batches)
+        except Exception as error:  # what ends an export is its result
+            found[label] = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    return found
+
+
+def row(name: str) -> str:
+    """Return the line of the table for a model, checked in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.export_zoo", "--check", name, folder]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=1800)
+    printed = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not printed:
+        return f"| `{name}` | the process ended with {done.returncode} {'|  ' * (len(ASKED) - 1)}|\n"
+    found = json.loads(printed[-1].removeprefix("RESULT "))
+    cells = [f"{x:.0e}" if isinstance(x, float) else x[:100].replace("|", "/") for x in found.values()]
+    return f"| `{name}` | {' | '.join(cells)} |\n"
+
+
+def main() -> None:
+    """Check models, and print the table or write it into the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", metavar="MODEL", help="names of the zoo; all files if left out")
+    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE}")
+    parser.add_argument("--check", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.check:
+        print("RESULT " + json.dumps(check(arguments.check[0], Path(arguments.check[1]))))
+        return
+    labels = [" ".join(f"{key}={value}" for key, value in options.items()) for options in ASKED]
+    text = f"| model | {' | '.join(f'`{label}`' for label in labels)} |\n|{' --- |' * (1 + len(ASKED))}\n"
+    for name in arguments.models or smallest():
+        text += (line := row(name))
+        print(line, end="", flush=True)
+    if arguments.write:
+        write_between(PAGE, TABLE, text)
+
+
+if __name__ == "__main__":
+    main()
