@@ -70,13 +70,12 @@ class Isolated:
     """The rows of a model YAML, each built by itself.
 
     Args:
-        document: The model YAML, with a scale and without an activation.
+        document: The model YAML, with a scale.
         tasks: The module `ultralytics.nn.tasks`.
         modules: Our modules by name.
         light: The light heads, each with its stock head.
         checks: The checks of single rows.
         channels: Channels of the image.
-        activation: The activation of the file.
     """
 
     def __init__(
@@ -87,10 +86,8 @@ class Isolated:
         light: Mapping[str, str],
         checks: RowChecks,
         channels: int,
-        activation: nn.Module | None,
     ):
         self.document, self.modules, self.light, self.checks = document, modules, light, checks
-        self.activation = activation
         self.parser = StockParser(tasks.parse_model.__wrapped__, tasks, document, [], (), light, channels)
         self.image = value_of(Feature(channels, 1))
 
@@ -162,7 +159,7 @@ class Isolated:
         for source, value in zip(row.sources, inputs):
             if value.output is None:
                 row.error(f"layer {source} gives no single feature map (N, C, H, W).")
-        row = dataclasses.replace(row, inputs=[value.output for value in inputs], activation=self.activation)
+        row = dataclasses.replace(row, inputs=[value.output for value in inputs], activation=self.parser.activation)
         return value_of(build(self.modules[row.module], row).output)
 
     def _stock(self, row: Row, inputs: Sequence[Value]) -> Value | None:

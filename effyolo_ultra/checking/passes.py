@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from effyolo_ultra.checking.activation import default_activation
+from effyolo_ultra.checking.activation import default_activation_restored
 
 # Heads that a class of networks of their own goes with; all others go by the task.
 OF_HEAD = {
@@ -45,7 +45,7 @@ class FailedPass(Exception):
 def build_network(tasks: ModuleType, d: dict[str, Any], channels: int, nc: int | None) -> nn.Module:
     """Build the network as YOLO and the trainer do; whatever they raise is raised."""
     name = OF_HEAD.get(d["head"][-1][2]) or OF_TASK[tasks.guess_model_task(d)]
-    with torch.random.fork_rng(devices=[]), default_activation(None):
+    with torch.random.fork_rng(devices=[]), default_activation_restored():
         return getattr(tasks, name)(copy.deepcopy(d), ch=channels, nc=nc, verbose=False)
 
 
@@ -53,7 +53,7 @@ def elements(tasks: ModuleType, d: dict[str, Any], channels: int) -> int:
     """Return how many numbers all rows give for an image of 256 x 256, as far as it runs without data."""
     count, given = 0, []
     try:
-        with default_activation(None), torch.device("meta"), torch.no_grad():
+        with default_activation_restored(), torch.device("meta"), torch.no_grad():
             x = torch.empty(1, channels, 256, 256)
             for layer in tasks.parse_model(copy.deepcopy(d), ch=channels, verbose=False)[0].eval():
                 f = layer.f

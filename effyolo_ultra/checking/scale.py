@@ -37,16 +37,15 @@ class ScaleCheck:
     """The check at one scale.
 
     Args:
-        d: The model YAML, with the scale and without its activation.
-        activation: The activation.
+        d: The model YAML, with the scale.
         data: The data to train on, None for none.
         imgsz: Size of the images.
     """
 
-    def __init__(self, d: dict[str, Any], activation: nn.Module | None, data: Data | None, imgsz: int):
+    def __init__(self, d: dict[str, Any], data: Data | None, imgsz: int):
         if data is not None:
             d = {**d, "nc": data.nc, **({"kpt_shape": data.kpt_shape} if valid_keypoints(data.kpt_shape) else {})}
-        self.d, self.activation, self.data, self.imgsz = without_downloads(d), activation, data, imgsz
+        self.d, self.data, self.imgsz = without_downloads(d), data, imgsz
         self.channels = data.channels if data else 3
         self.document = ModelDocument(self.d)
         self.modules = {**known_modules(tasks), **USER_MODULES}
@@ -90,7 +89,7 @@ class ScaleCheck:
             else:
                 yield from self._passes(network, traced)
                 return
-        isolated = Isolated(self.document, tasks, self.modules, self.light, self.checks, self.channels, self.activation)
+        isolated = Isolated(self.document, tasks, self.modules, self.light, self.checks, self.channels)
         errors = isolated.errors(self.faulty)
         yield from errors
         if isinstance(error, ModelYAMLError):

@@ -161,8 +161,14 @@ def test_activation_is_read_and_never_run(model_yaml, tmp_path, monkeypatch, act
 
 
 @pytest.mark.parametrize("activation", ["nn.ReLU()", "torch.nn.LeakyReLU(0.1)", "nn.ReLU(inplace=True)", "nn.PReLU()"])
-def test_activation_of_torch_is_fine(model_yaml, activation):
-    assert effyolo_ultra.check(model_yaml(STOCK + STOCK_HEAD + f"activation: {activation}\n")) == []
+def test_activation_of_torch_is_fine_and_in_all_that_is_run(model_yaml, activation):
+    levels = "".join(f"  - [3, 1, PyramidLevel, [{level}]]\n" for level in (1, 2, 3))
+    head = f"  - [[0, 1, 2], 1, BiFPN, [8]]\n{levels}  - [[4, 5, 6], 1, Detect, [nc]]\nactivation: {activation}\n"
+    ran = set()
+    hook = nn.modules.module.register_module_forward_hook(lambda module, *_: ran.add(type(module).__name__))
+    assert effyolo_ultra.check(model_yaml(STOCK + head)) == []
+    hook.remove()
+    assert ran & {"ReLU", "LeakyReLU", "PReLU", "SiLU"} == {activation.split("(")[0].rpartition(".")[2]}
 
 
 def test_function_of_ultralytics_is_no_layer(model_yaml, tmp_path):
