@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import nn
 
+from effyolo_ultra._heads import check_head_args
 from effyolo_ultra._plugins import not_loaded
 from effyolo_ultra._probe import StockParser
 from effyolo_ultra._table import replace_lines, table_line
@@ -72,6 +73,7 @@ def parse_model(
     check_is_data(document)
     rows = list(document.rows())
     check_size(document, rows)
+    check_head_args(document, tasks)
     parser = StockParser(stock, tasks, document, rows, modules, light, ch)
     try:
         built = build_registered(rows, modules, parser)

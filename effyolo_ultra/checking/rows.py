@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from effyolo_ultra._heads import check_head_args
 from effyolo_ultra._plugins import not_loaded
 from effyolo_ultra.checking.limits import too_large
 from effyolo_ultra.document import ModelDocument, nested
@@ -52,6 +53,8 @@ class RowChecks:
             errors += caught(self.document.row, index)  # the values that its args name
         if not errors:
             errors += caught(self.check_size, index)
+        if not errors and index == len(self.document.written) - 1:
+            errors += caught(check_head_args, self.document, self.tasks)
         return errors
 
     def check_name(self, index: int) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Union
 from torch import nn
 from ultralytics.nn import tasks
 
-from effyolo_ultra.checking.data import Data, valid_keypoints
+from effyolo_ultra._heads import valid_keypoints
+from effyolo_ultra.checking.data import Data
 from effyolo_ultra.checking.finding import Finding
 from effyolo_ultra.checking.isolated import Isolated
 from effyolo_ultra.checking.limits import MAX_ELEMENTS
@@ -44,7 +45,9 @@ class ScaleCheck:
 
     def __init__(self, d: dict[str, Any], data: Data | None, imgsz: int):
         if data is not None:
-            d = {**d, "nc": data.nc, **({"kpt_shape": data.kpt_shape} if valid_keypoints(data.kpt_shape) else {})}
+            d = {**d, "nc": data.nc}
+            if "kpt_shape" in d and valid_keypoints(data.kpt_shape):
+                d["kpt_shape"] = data.kpt_shape
         self.d, self.data, self.imgsz = without_downloads(d), data, imgsz
         self.channels = data.channels if data else 3
         self.document = ModelDocument(self.d)
