@@ -20,7 +20,7 @@ from effyolo_ultra.checking.limits import (
 )
 from effyolo_ultra.checking.passes import silence
 from effyolo_ultra.checking.rows import caught
-from effyolo_ultra.checking.scale import ScaleCheck
+from effyolo_ultra.checking.scale import Found, ScaleCheck
 from effyolo_ultra.checking.source import Source, UnreadableFile, read
 from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError
@@ -103,12 +103,14 @@ class FileCheck:
         whole = not (errors or refused or any(finding.severity == "error" for finding in values))
         yield from self._scales(whole, data)
 
-    def at(self, error: ModelYAMLError) -> Finding:
-        """Return an error with its line."""
-        line = self.source.line_of_key(error.key) if error.key else None
-        if error.row is not None:
-            line = self.source.line_of_row(error.row)
-        return Finding("error", line, error.row, error.problem)
+    def at(self, found: Found) -> Finding:
+        """Return an error, or a finding about a row, with its line."""
+        line = None if found.row is None else self.source.line_of_row(found.row)
+        if isinstance(found, Finding):
+            return found._replace(line=line)
+        if found.row is None and found.key:
+            line = self.source.line_of_key(found.key)
+        return Finding("error", line, found.row, found.problem)
 
     def _structure(self) -> Iterator[ModelYAMLError]:
         """Yield what is wrong with backbone and head as a whole."""
@@ -156,7 +158,7 @@ class FileCheck:
                 findings += map(self.at, factors)
                 d = {k: v for k, v in d.items() if k not in ("scales", "depth_multiple", "width_multiple")}
             scale = ScaleCheck(d, data, self.imgsz)
-            findings += [f if isinstance(f, Finding) else self.at(f) for f in scale.rows()]
+            findings += map(self.at, scale.rows())
             _, parameters = layers_and_parameters(scale.good_rows)
             if message := too_many_layers(scale.good_rows):
                 findings.append(Finding("error", self.source.line_of_row(0), None, message))
@@ -165,13 +167,6 @@ class FileCheck:
                 findings.append(Finding("warning", None, None, message))
             else:
                 traced = letter == (letters or [""])[0]  # what an export refuses, it refuses at every scale
-                findings += [
-                    self.at(f) if isinstance(f, ModelYAMLError) else self._with_line(f)
-                    for f in scale.network(whole and not factors, traced)
-                ]
+                findings += map(self.at, scale.network(whole and not factors, traced))
             by_scale[str(letter)] = findings
         yield from merge(by_scale)
-
-    def _with_line(self, finding: Finding) -> Finding:
-        """Return a finding about a row with its line."""
-        return finding if finding.row is None else finding._replace(line=self.source.line_of_row(finding.row))

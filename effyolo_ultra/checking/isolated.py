@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from effyolo_ultra._probe import StockParser, declaration, drop_batch_norms
+from effyolo_ultra.checking.faults import faults_of, in_all, names_of_options
 from effyolo_ultra.checking.limits import MAX_ELEMENTS
 from effyolo_ultra.checking.passes import tensors
-from effyolo_ultra.checking.rows import RowChecks, caught, is_layer
+from effyolo_ultra.checking.rows import RowChecks, is_layer
 from effyolo_ultra.document import ModelDocument, nested
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn.backbone import TimmBackbone
@@ -102,12 +103,12 @@ class Isolated:
             row = self.document.row(index)
             inputs = [values[source] for source in row.sources]
             worlds = range(max(len(given) for given in inputs))
-            tried = [self._try(row, [given[w % len(given)] for given in inputs]) for w in worlds]
+            given_in = [[given[w % len(given)] for given in inputs] for w in worlds]
+            tried = [self._try(row, given) for given in given_in]
             errors = [result for result in tried if isinstance(result, ModelYAMLError)]
-            if len(errors) == len(tried) and len({error.problem for error in errors}) == 1:
-                found.append(errors[0])
-            elif errors and row.module in MODULES:  # the names of its options are right or wrong with any input
-                found += caught(dataclasses.replace(row, args=()).arguments, MODULES[row.module])
+            if errors:
+                faults = [faults_of(row, lambda row, given=given: self._try(row, given)) for given in given_in]
+                found += in_all(faults) or faults_of(row, names_of_options)
             if errors or None in tried:
                 guesses = self._guesses(index, row, values)
                 tried = [

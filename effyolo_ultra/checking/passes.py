@@ -49,20 +49,28 @@ def build_network(tasks: ModuleType, d: dict[str, Any], channels: int, nc: int |
         return getattr(tasks, name)(copy.deepcopy(d), ch=channels, nc=nc, verbose=False)
 
 
-def elements(tasks: ModuleType, d: dict[str, Any], channels: int) -> int:
-    """Return how many numbers all rows give for an image of 256 x 256, as far as it runs without data."""
-    count, given = 0, []
+def measure(tasks: ModuleType, d: dict[str, Any], channels: int) -> tuple[int, list[int]]:
+    """Run the rows on an image of 256 x 256, as far as that goes without data.
+
+    Returns:
+        How many numbers all rows give, and the strides of the layers that the last row takes, as far as they are known.
+    """
+    count, given, strides = 0, [], []
     try:
         with default_activation_restored(), torch.device("meta"), torch.no_grad():
             x = torch.empty(1, channels, 256, 256)
-            for layer in tasks.parse_model(copy.deepcopy(d), ch=channels, verbose=False)[0].eval():
+            layers = tasks.parse_model(copy.deepcopy(d), ch=channels, verbose=False)[0].eval()
+            for layer in layers:
                 f = layer.f
-                x = layer([given[i] if given else x for i in f] if isinstance(f, list) else given[f] if given else x)
+                x = [given[i] if given else x for i in f] if isinstance(f, list) else given[f] if given else x
+                if layer is layers[-1]:
+                    strides = [256 // t.shape[-1] for t in tensors(x)]
+                x = layer(x)
                 given.append(x)
                 count += sum(t.numel() for t in tensors(x))
     except Exception:  # is said when it is built
         pass
-    return count
+    return count, strides
 
 
 @contextmanager

@@ -13,7 +13,9 @@ from effyolo_ultra._plugins import not_loaded
 from effyolo_ultra.checking.limits import too_large
 from effyolo_ultra.document import ModelDocument, nested
 from effyolo_ultra.errors import ModelYAMLError
+from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.parser import is_stock, stock_names
+from effyolo_ultra.row import Row
 
 BY_THE_NETWORK = ("ImagePoolingAttn",)  # what it gives is no row's input: YOLO-World's network hands it to the head
 
@@ -107,6 +109,18 @@ def unused(document: ModelDocument) -> dict[int, str]:
         for row in rows
         if row.index not in used
     }
+
+
+def rounded(row: Row, modules: Mapping[str, Any]) -> str:
+    """Say that the channels of a row become others by rounding, '' if they do not."""
+    module = modules.get(row.module)
+    scaled = module is BiFPN or getattr(module, "channels", None) == "first_arg"
+    if not scaled or not row.args or type(row.args[0]) is not int or row.args[0] % 8 == 0:
+        return ""
+    return (
+        f"its {row.args[0]} channels become {row.scaling.channels(row.args[0])}: they are scaled by the file's width"
+        " and rounded up to a multiple of 8, as Ultralytics does for its rows."
+    )
 
 
 def without_downloads(d: dict[str, Any]) -> dict[str, Any]:

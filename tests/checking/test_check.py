@@ -46,7 +46,11 @@ BROKEN = [
     ("no such layer", OURS + "  - [[-1, 9], 1, BiFPN_Concat, []]\n" + HEAD, [(8, "layers 0 to 5 only")]),
     ("args of a head", OURS + HEAD.replace("Detect", "Segment"), [(8, "such as [nc, 32, 256], but the row has 1")]),
     ("too many of them", OURS + HEAD.replace("nc]", "nc, 1]"), [(8, "takes the args [nc], but the row has 2")]),
-    ("from of a head", OURS + HEAD.replace("[1, 2, 3]", "3"), [(8, "must be a list of layers for Detect, such as [3]")]),
+    (
+        "from of a head",
+        OURS + HEAD.replace("[1, 2, 3]", "3"),
+        [(8, "must be a list of layers for Detect, such as [3]")],
+    ),
     ("keypoints", OURS + HEAD.replace("Detect, [nc", "Pose, [nc, kpt_shape"), [(8, "needs a 'kpt_shape' at the top")]),
     ("no nc", OURS.replace("nc: 2", "") + HEAD, [(None, "'nc', the number of classes, is missing")]),
     ("nc", OURS.replace("nc: 2", "nc: two") + HEAD, [(1, "must be a whole number, at least 1, not 'two'")]),
@@ -223,6 +227,7 @@ WARNINGS = [
     ("key", STOCK + STOCK_HEAD + "depth_mutiple: 0.5\n", 8, None, "Did you mean depth_multiple"),
     ("scale", STOCK + STOCK_HEAD + "scale: n\n", 8, None, "Did you mean scales"),
     ("twice", STOCK + STOCK_HEAD + "nc: 3\n", 8, None, "first in line 1"),
+    ("coarse to fine", OURS + HEAD.replace("1, 2, 3", "3, 2, 1"), 8, 4, "the strides 32, 16, 8"),
     (
         "row not used",
         STOCK + "  - [1, 1, Conv, [8]]\n  - [2, 1, Conv, [8]]\n" + STOCK_HEAD,
@@ -259,14 +264,31 @@ def test_error_of_one_scale_names_it_and_a_letter_in_the_name_checks_that_scale_
     assert "has no scale 'x'" in found.message and found.line == 10
 
 
-def test_file_of_weights_is_looked_for(model_yaml):
-    file = model_yaml(OURS.replace("net]", "net, {pretrained: ./none.pth}]") + HEAD)
-    (found,) = effyolo_ultra.check(file)
-    assert (found.severity, found.line, found.row) == (
-        "error",
-        3,
-        0,
-    ) and "there is no file './none.pth'" in found.message
+@pytest.mark.parametrize(
+    ("text", "line", "row"),
+    [(OURS.replace("net]", "net, {pretrained: ./none.pth}]"), 3, 0), ("pretrained: ./none.pth\n" + OURS, 1, None)],
+)
+def test_file_of_weights_is_looked_for(model_yaml, text, line, row):
+    (found,) = effyolo_ultra.check(model_yaml(text + HEAD))
+    assert found[:3] == ("error", line, row) and "there is no file './none.pth'" in found.message
+
+
+def test_all_wrong_options_of_a_row_and_its_weights_come_at_once(model_yaml):
+    text = OURS.replace("net]", "net, {drop_path_rate: 7, pretrained: ./none.pth, sync_bm: true, lr_mult: -1}]")
+    text += "  - [0, 1, BiFPN, [63, {levels: [3, 4], fusion: fats, eps: 0.1, conv: sep}]]\n"
+    findings = effyolo_ultra.check(model_yaml(text + HEAD.replace("Detect", "Segment")))
+    expected = [
+        (3, "there is no file './none.pth'"),
+        (3, "Did you mean sync_bn"),
+        (3, "drop_path_rate must be at least 0 and below 1, not 7"),
+        (3, "lr_mult must be above 0 and below 1000, not -1"),
+        (8, "fusion must be one of fast, softmax, sum, not 'fats'"),
+        (8, "conv must be one of separable, full, not 'sep'"),
+        (8, "its 63 channels become 64"),
+        (9, "takes the args [nc, nm, npr]"),
+    ]
+    assert [f.line for f in findings] == [line for line, _ in expected]
+    assert all(fragment in f.message for f, (_, fragment) in zip(findings, expected))
 
 
 def test_size_of_images(model_yaml):
