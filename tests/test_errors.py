@@ -21,7 +21,11 @@ head:
 
 # (name, rows put before the head, parts of the message)
 BAD_ROWS = [
-    ("unknown module", "- [-1, 1, BiFPN_Conct, []]", ["row 4", "no module 'BiFPN_Conct'", "BiFPN_Concat"]),
+    (
+        "unknown module",
+        "- [-1, 1, BiFPN_Conct, []]",
+        ["row 4", "no module 'BiFPN_Conct'", "BiFPN_Concat", "EFFYOLO_ULTRA_MODULES"],
+    ),
     ("unknown nn module", "- [-1, 1, nn.Upsmaple, []]", ["row 4", "nn.Upsmaple"]),
     ("too few inputs", "- [-1, 1, BiFPN_Concat, []]", ["row 4", "at least 2 layers", "not 1"]),
     ("too few inputs in a list", "- [[-1], 1, BiFPN_Add, []]", ["row 4", "at least 2 layers", "not 1"]),

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from effyolo_ultra._heads import check_head_args
-from effyolo_ultra._plugins import not_loaded
+from effyolo_ultra._plugins import own_modules_hint
 from effyolo_ultra.checking.limits import too_large
 from effyolo_ultra.document import ModelDocument, nested
 from effyolo_ultra.errors import ModelYAMLError
@@ -62,7 +62,7 @@ class RowChecks:
     def check_name(self, index: int) -> None:
         """Raise a ModelYAMLError unless the module is a layer."""
         self.document.check_name(
-            index, lambda name: name in self.ours or is_stock(self.tasks, name), self.names, not_loaded()
+            index, lambda name: name in self.ours or is_stock(self.tasks, name), self.names, own_modules_hint()
         )
         name = self.document.written[index][2]
         if isinstance(name, str) and name not in self.ours and not is_layer(self.tasks, name):
