@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Union
 
@@ -39,17 +40,30 @@ def open_file(path: Path) -> Any:
     """Return the YOLO of a model YAML or checkpoint, without touching the random state."""
     from ultralytics import RTDETR, YOLO
 
-    if path.suffix not in (".yaml", ".yml", ".pt"):
-        raise UnknownNameError(f"'{path}' is neither a model YAML (.yaml) nor a checkpoint (.pt)")
-    if path.suffix == ".pt" and not path.is_file():
-        raise UnknownNameError(f"there is no file '{path}'")
-    cls = RTDETR if "rtdetr" in path.stem and path.suffix != ".pt" else YOLO
+    with torch.random.fork_rng(devices=[]):
+        if path.suffix in (".yaml", ".yml"):
+            return (RTDETR if "rtdetr" in path.stem else YOLO)(str(path))
+        if path.suffix != ".pt":
+            raise UnknownNameError(f"'{path}' is neither a model YAML (.yaml) nor a checkpoint (.pt)")
+        return open_checkpoint(path)
+
+
+def open_checkpoint(path: Path, load: Callable[[str], Any] | None = None) -> Any:
+    """Return what `load` makes of a checkpoint, a YOLO by default.
+
+    Raises:
+        UnknownNameError: If there is no such file.
+        WeightsError: If it holds no network.
+    """
+    from ultralytics import YOLO
+
+    if path.suffix != ".pt":
+        raise WeightsError(f"expected a .pt file of Ultralytics, such as best.pt, not '{path}'")
+    if not path.is_file():
+        raise UnknownNameError(f"there is no file '{path}'; give the path of a .pt file, such as best.pt")
     try:
-        with torch.random.fork_rng(devices=[]):
-            return cls(str(path))
+        return (load or YOLO)(str(path))
     except (EffYoloError, OSError):
         raise
     except Exception as error:  # whatever torch, pickle or Ultralytics make of a file that is something else
-        if path.suffix != ".pt":
-            raise
         raise WeightsError(f"'{path}' holds no network of Ultralytics: {type(error).__name__}: {error}") from error

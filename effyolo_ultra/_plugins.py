@@ -35,9 +35,10 @@ def load_user_modules() -> None:
         load(f"{VARIABLE} '{item}'", lambda item=item: load_file(Path(item)) if item.endswith(".py") else import_(item))
 
 
-def not_loaded() -> str:
-    """Say what could not be loaded, as the end of an error message ('' if nothing)."""
-    return "".join(f"\n  Not loaded: {what}: {why}" for what, why in FAILED.items())
+def own_modules_hint() -> str:
+    """Say what could not be loaded, or how modules of one's own are, as the end of an error message."""
+    not_loaded = "".join(f"\n  Not loaded: {what}: {why}" for what, why in FAILED.items())
+    return not_loaded or f" For a module of your own, name its file in {VARIABLE} (docs/own_modules.md)."
 
 
 def announced() -> list:

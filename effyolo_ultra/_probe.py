@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from effyolo_ultra.checking.activation import default_activation_restored, parse_activation
 from effyolo_ultra.document import ModelDocument
-from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.row import Feature, Output, Pyramid, Row
 
 SIZE = 1024  # of the image on the meta device, in pixels: a multiple of every stride in use
@@ -111,14 +111,7 @@ class StockParser:
     def activation(self) -> nn.Module | None:
         """The activation that the file sets for its convolutions, None where it sets none."""
         act = self.document.d.get("activation")
-        if not act:
-            return None
-        try:
-            with torch.random.fork_rng(devices=[]):
-                return self.build_rows([[-1, 1, "Conv", [8]]], "cpu")[0].act
-        except Exception as error:  # whatever the text makes the stock parser raise
-            problem = f"activation {act!r} cannot be used: {error}"
-            raise ModelYAMLError.in_file(self.document.file, problem, "activation") from error
+        return parse_activation(act) if act else None
 
     def build(self, verbose: bool) -> nn.Sequential:
         """Build the lowered rows."""
@@ -129,13 +122,8 @@ class StockParser:
         d = {**self.document.d, "backbone": copy.deepcopy(rows), "head": []}
         if device:
             d["scale"] = self.document.scale  # so that only the last build warns where none is given
-        conv = self.tasks.Conv
-        default_act = conv.default_act  # of the whole process; the stock parser leaves it changed where it fails
-        try:
-            with torch.device(device) if device else contextlib.nullcontext():
-                return self.stock(d, self.ch, verbose)[0]
-        finally:
-            conv.default_act = default_act
+        with default_activation_restored(), torch.device(device) if device else contextlib.nullcontext():
+            return self.stock(d, self.ch, verbose)[0]
 
     def failing_row(self) -> int | None:
         """Return the first row that the stock parser cannot build, None if it can build all that it knows."""

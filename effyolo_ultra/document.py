@@ -174,6 +174,8 @@ class ModelDocument:
             self.error(index, f"'from' must be the number of a layer or a list of them, not {source!r}.")
         absolute = [s if s >= 0 else index + s for s in sources]
         for s, a in zip(sources, absolute):
+            if a >= len(self.written):
+                self.error(index, f"'from' names layer {s}, but the file has layers 0 to {len(self.written) - 1} only.")
             if a >= index:
                 self.error(
                     index, f"'from' must name an earlier layer, but layer {s} comes {'later' if a > index else 'here'}."

@@ -17,7 +17,8 @@ from typing import Any
 
 from torch import nn
 
-from effyolo_ultra._plugins import not_loaded
+from effyolo_ultra._heads import check_head_args
+from effyolo_ultra._plugins import own_modules_hint
 from effyolo_ultra._probe import StockParser
 from effyolo_ultra._table import replace_lines, table_line
 from effyolo_ultra.checking.activation import parse_activation
@@ -72,6 +73,7 @@ def parse_model(
     check_is_data(document)
     rows = list(document.rows())
     check_size(document, rows)
+    check_head_args(document, tasks)
     parser = StockParser(stock, tasks, document, rows, modules, light, ch)
     try:
         built = build_registered(rows, modules, parser)
@@ -230,7 +232,8 @@ def prune(document: ModelDocument, layers: nn.Sequential, tasks: ModuleType, ver
 def check_names(document: ModelDocument, tasks: ModuleType, modules: Mapping[str, type]) -> None:
     """Raise a ModelYAMLError for the first row whose module neither we nor Ultralytics know."""
     ours = [*modules, *light_heads(tasks)]
-    document.check_names(lambda name: name in ours or is_stock(tasks, name), [*ours, *stock_names(tasks)], not_loaded())
+    names = [*ours, *stock_names(tasks)]
+    document.check_names(lambda name: name in ours or is_stock(tasks, name), names, own_modules_hint())
 
 
 def is_stock(tasks: ModuleType, name: str) -> bool:

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from effyolo_ultra._cut import MULTIPLE, cut_channels, of_class, outputs
-from effyolo_ultra.errors import MissingPackageError, PruningError, UnknownNameError
+from effyolo_ultra._open import open_checkpoint
+from effyolo_ultra.errors import MissingPackageError, PruningError
 from effyolo_ultra.nn._checks import check_number
 from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.backbone_state import shapes
@@ -55,13 +56,14 @@ def prune(
     Raises:
         MissingPackageError: If torch-pruning is not installed.
         UnknownNameError: If there is no such checkpoint.
-        PruningError: If the file holds no network that can be pruned, or nothing can be taken away.
+        WeightsError: If the file holds no network.
+        PruningError: If the network cannot be pruned, or nothing can be taken away.
         FileExistsError: If the output is there and `overwrite` is not set.
     """
     check_number("ratio", ratio, above=0, below=1)
     output = check_output(output, overwrite)
     check_installed()
-    yolo = load(model)
+    yolo = open_checkpoint(Path(model))
     network = yolo.model
     pruned = prune_network(network, ratio, str(model))
     report = Pruned(output, *zip(size(network), size(pruned)))
@@ -96,21 +98,6 @@ def check_installed() -> None:
             "pruning needs the package torch-pruning: pip install torch-pruning, or this package with its extra"
             f" 'prune' ({error})"
         ) from error
-
-
-def load(model: str | os.PathLike[str]) -> Any:
-    """Return the YOLO of a checkpoint."""
-    from ultralytics import YOLO
-
-    path = Path(model)
-    if path.suffix != ".pt":
-        raise PruningError(f"a network to prune is a .pt file of Ultralytics, not '{path}'")
-    if not path.is_file():
-        raise UnknownNameError(f"there is no file '{path}'; give the path of a trained network, such as best.pt")
-    try:
-        return YOLO(path)
-    except Exception as error:  # whatever torch, pickle or Ultralytics make of a file that is something else
-        raise PruningError(f"'{path}' holds no network of Ultralytics: {type(error).__name__}: {error}") from error
 
 
 def prune_network(network: nn.Module, ratio: float, name: str) -> nn.Module:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, NoReturn, Union
 
 import torch
 from torch import nn
 
 from effyolo_ultra._trial import trial_run
 from effyolo_ultra.errors import ModuleRegistrationError, nearest
-from effyolo_ultra.row import Built, Output, Pyramid, Row
+from effyolo_ultra.row import Built, Output, Pyramid, Row, pyramid_needs_level
 
 Rule = Union[str, Callable[..., Any]]
 
@@ -186,7 +186,7 @@ class UserModule:
         try:
             return self.channels(c1, *args, **row.options)
         except Exception as error:  # whatever a function of a user makes of these args
-            row.error(f"the channel rule of {self.name} fails: {type(error).__name__}: {error}", cause=error)
+            self.refuse(row, f"the channel rule of {self.name} fails: {type(error).__name__}: {error}", error)
 
     def construct(self, row: Row, args: list[Any]) -> nn.Module:
         """Call the class."""
@@ -196,26 +196,41 @@ class UserModule:
             options = "".join(f", {name}={value!r}" for name, value in row.options.items())
             called = f"{self.name}({', '.join(map(repr, args))}{options})"
             row.error(f"{called} does not fit {self.name}{inspect.signature(self.cls)}: {error}.")
-        return self.cls(*args, **row.options)
+        try:
+            return self.cls(*args, **row.options)
+        except Exception as error:  # of a user's own code; on numbers, it says what it does not take
+            if any(isinstance(given, Pyramid) for given in row.inputs):
+                self.refuse(row, f"{type(error).__name__}: {error}", error)
+            raise
 
     def checked_output(self, row: Row, module: nn.Module, promised: Any) -> Output:
         """Return what the module gives on a trial run, which must be what the rule promised."""
         try:
             output = trial_run(module, row.inputs, row.is_list)
         except Exception as error:  # whatever a module of a user makes of its inputs
-            row.error(f"{self.name} cannot run on what its inputs give: {type(error).__name__}: {error}", cause=error)
+            self.refuse(row, f"{self.name} cannot run on what its inputs give: {type(error).__name__}: {error}", error)
         if isinstance(output, Pyramid) != self.pyramid:
             kinds = {True: "a list of feature maps", False: "one feature map"}
-            row.error(
+            self.refuse(
+                row,
                 f"{self.name} gives {kinds[not self.pyramid]}, but is registered for {kinds[self.pyramid]}:"
-                f" register it with pyramid={not self.pyramid}."
+                f" register it with pyramid={not self.pyramid}.",
             )
         if channels_of(output) != promised:
-            row.error(
+            self.refuse(
+                row,
                 f"{self.name} gives {channels_of(output)} channels, but its channel rule says {promised}: mend"
-                f" `channels` where it is registered, {self.home}."
+                f" `channels` where it is registered, {self.home}.",
             )
         return output
+
+    def refuse(self, row: Row, message: str, cause: Exception | None = None) -> NoReturn:
+        """Raise a ModelYAMLError; where an input is a pyramid, that is likely what the module was not made for."""
+        for source, given in zip(row.sources, row.inputs):
+            if isinstance(given, Pyramid):
+                message = f"{pyramid_needs_level(source, given)} If {self.name} is made for pyramids: {message}"
+                break
+        row.error(message, cause)
 
 
 def channels_of(output: Output) -> Any:

@@ -21,7 +21,11 @@ head:
 
 # (name, rows put before the head, parts of the message)
 BAD_ROWS = [
-    ("unknown module", "- [-1, 1, BiFPN_Conct, []]", ["row 4", "no module 'BiFPN_Conct'", "BiFPN_Concat"]),
+    (
+        "unknown module",
+        "- [-1, 1, BiFPN_Conct, []]",
+        ["row 4", "no module 'BiFPN_Conct'", "BiFPN_Concat", "EFFYOLO_ULTRA_MODULES"],
+    ),
     ("unknown nn module", "- [-1, 1, nn.Upsmaple, []]", ["row 4", "nn.Upsmaple"]),
     ("too few inputs", "- [-1, 1, BiFPN_Concat, []]", ["row 4", "at least 2 layers", "not 1"]),
     ("too few inputs in a list", "- [[-1], 1, BiFPN_Add, []]", ["row 4", "at least 2 layers", "not 1"]),
@@ -81,7 +85,7 @@ BAD_ROWS = [
     ("unknown convolution", "- [0, 1, BiFPN, [64, {conv: ful}]]", ["row 4", "separable, full", "Did you mean full"]),
     ("no truth value", "- [0, 1, BiFPN, [64, {act_first: maybe}]]", ["row 4", "act_first must be true or false"]),
     ("cycle", "- [4, 1, Conv, [64]]", ["row 4", "earlier layer", "layer 4 comes here"]),
-    ("forward reference", "- [[-1, 9], 1, BiFPN_Concat, []]", ["row 4", "layer 9 comes later"]),
+    ("forward reference", "- [[-1, 9], 1, BiFPN_Concat, []]", ["row 4", "names layer 9, but the file has layers 0 to"]),
     ("before the start", "- [[-1, -9], 1, BiFPN_Concat, []]", ["row 4", "-9 reaches before the first layer"]),
     ("from a word", "- [last, 1, Conv, [64]]", ["row 4", "'from' must be the number of a layer", "'last'"]),
     ("from an empty list", "- [[], 1, BiFPN_Concat, []]", ["row 4", "'from' must be the number of a layer", "[]"]),

@@ -173,7 +173,7 @@ def test_weights_of_the_other_shape_are_refused(whole, pruned):
     ("arguments", "expected"),
     [
         (["missing.pt", "-o", "out.pt"], "there is no file 'missing.pt'"),
-        (["yolov5n-effdet.yaml", "-o", "out.pt"], "a network to prune is a .pt file of Ultralytics"),
+        (["yolov5n-effdet.yaml", "-o", "out.pt"], "expected a .pt file of Ultralytics"),
         (["{whole}", "-o", "out.onnx"], "a checkpoint ends in .pt, not 'out.onnx'"),
         (["{whole}", "-o", "no/out.pt"], "there is no folder 'no'"),
         (["{whole}", "-o", "{pruned}"], "is there already; choose another name"),

@@ -94,6 +94,14 @@ class Levels(nn.Module):
         return [x, p3, self.convs[1](p3)]
 
 
+class Doubled(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+
+    def forward(self, x):
+        return x * 2
+
+
 class LooksAtValues(Same):
     def forward(self, x):
         return x * (1 if float(x.sum()) >= 0 else 2)
@@ -187,6 +195,16 @@ def test_errors_name_the_row(cls, told, row, expected, model_yaml):
     with pytest.raises(ModelYAMLError) as error:
         build(model_yaml, row)
     assert expected in str(error.value) and "model.yaml, row 2: " in str(error.value)
+
+
+@pytest.mark.parametrize("cls", [Same, Doubled])  # fails where it is built, and where it is run
+def test_on_a_pyramid_the_error_has_the_row_to_put_between(cls, model_yaml):
+    register_module(cls)
+    backbone = "[-1, 1, TimmBackbone, [test_efficientnet]]"
+    text = f"nc: 3\nbackbone: [{backbone}]\nhead: [[0, 1, {cls.__name__}, []], [[1], 1, Detect, [nc]]]\n"
+    with pytest.raises(ModelYAMLError, match=r"row 1: (.|\n)*put a row \[0, 1, PyramidLevel, \[3\]\] between") as error:
+        YOLO(model_yaml(text))
+    assert f"If {cls.__name__} is made for pyramids: " in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -54,14 +54,12 @@ def is_activation(cls: Any) -> bool:
 
 
 @contextmanager
-def default_activation(activation: nn.Module | None) -> Iterator[None]:
-    """While in this context, Ultralytics' convolutions are built with an activation, without it being in the file."""
+def default_activation_restored() -> Iterator[None]:
+    """Restore the default activation of the process at the end; Ultralytics leaves it changed where a build fails."""
     from ultralytics.nn.modules.conv import Conv
 
     before = Conv.default_act
     try:
-        if activation is not None:
-            Conv.default_act = activation
         yield
     finally:
         Conv.default_act = before

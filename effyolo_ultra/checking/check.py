@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
-
-from effyolo_ultra.checking.activation import default_activation, parse_activation
+from effyolo_ultra._heads import nc_problem
+from effyolo_ultra.checking.activation import parse_activation
 from effyolo_ultra.checking.data import Data, NoData, check_data, read_data
 from effyolo_ultra.checking.finding import Finding, in_order, merge
 from effyolo_ultra.checking.keys import check_keys, check_values
@@ -21,7 +20,7 @@ from effyolo_ultra.checking.limits import (
 )
 from effyolo_ultra.checking.passes import silence
 from effyolo_ultra.checking.rows import caught
-from effyolo_ultra.checking.scale import ScaleCheck
+from effyolo_ultra.checking.scale import Found, ScaleCheck
 from effyolo_ultra.checking.source import Source, UnreadableFile, read
 from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError
@@ -86,7 +85,7 @@ class FileCheck:
             return
         values = list(check_values(self.source))
         yield from values
-        activation, refused = self._activation()
+        refused = list(self._activation())
         yield from refused
         too_many = {"backbone": too_many_rows(self.document), "scales": too_many_scales(self.document)}
         if any(too_many.values()):
@@ -102,15 +101,16 @@ class FileCheck:
             yield from found
         # A network is built only of what is whole and of a size to build.
         whole = not (errors or refused or any(finding.severity == "error" for finding in values))
-        with default_activation(activation):
-            yield from self._scales(activation, whole, data)
+        yield from self._scales(whole, data)
 
-    def at(self, error: ModelYAMLError) -> Finding:
-        """Return an error with its line."""
-        line = self.source.line_of_key(error.key) if error.key else None
-        if error.row is not None:
-            line = self.source.line_of_row(error.row)
-        return Finding("error", line, error.row, error.problem)
+    def at(self, found: Found) -> Finding:
+        """Return an error, or a finding about a row, with its line."""
+        line = None if found.row is None else self.source.line_of_row(found.row)
+        if isinstance(found, Finding):
+            return found._replace(line=line)
+        if found.row is None and found.key:
+            line = self.source.line_of_key(found.key)
+        return Finding("error", line, found.row, found.problem)
 
     def _structure(self) -> Iterator[ModelYAMLError]:
         """Yield what is wrong with backbone and head as a whole."""
@@ -122,15 +122,14 @@ class FileCheck:
         else:
             yield from caught(self.document.check_parts)  # the backbone is
 
-    def _activation(self) -> tuple[nn.Module | None, list[Finding]]:
-        """Return the activation of the file, and what is wrong with it."""
-        text = self.d.get("activation")
-        if not text:
-            return None, []
+    def _activation(self) -> Iterator[Finding]:
+        """Yield what is wrong with the activation of the file, and take it out, because Ultralytics would run it."""
         try:
-            return parse_activation(text), []
+            if text := self.d.get("activation"):
+                parse_activation(text)
         except ValueError as error:
-            return None, [Finding("error", self.source.line_of_key("activation"), None, str(error))]
+            del self.d["activation"]
+            yield Finding("error", self.source.line_of_key("activation"), None, str(error))
 
     def _data(self) -> tuple[Data | None, list[Finding]]:
         """Return the data, and what of it does not fit the file."""
@@ -144,21 +143,22 @@ class FileCheck:
         found = check_data(data, self.d, task)
         return data, [f._replace(line=self.source.line_of_key(key) if key else None) for key, f in found]
 
-    def _scales(self, activation: nn.Module | None, whole: bool, data: Data | None) -> Iterator[Finding]:
+    def _scales(self, whole: bool, data: Data | None) -> Iterator[Finding]:
         """Yield what is found at each scale."""
         scales = self.d.get("scales")
         letters = [self.source.scale] if self.source.scale or not isinstance(scales, dict) else [*scales]
         by_scale = {}
         for letter in letters or [""]:
             d = {**self.d, "scale": letter}
-            d.pop("activation", None)  # Ultralytics would eval it; the activation is set already
+            if nc_problem(d.get("nc")):
+                d["nc"] = 80  # that it is wrong is said already
             findings = []
             factors = list(caught(lambda d=d: ModelDocument(d).scaling))
             if factors:
                 findings += map(self.at, factors)
                 d = {k: v for k, v in d.items() if k not in ("scales", "depth_multiple", "width_multiple")}
-            scale = ScaleCheck(d, activation, data, self.imgsz)
-            findings += [f if isinstance(f, Finding) else self.at(f) for f in scale.rows()]
+            scale = ScaleCheck(d, data, self.imgsz)
+            findings += map(self.at, scale.rows())
             _, parameters = layers_and_parameters(scale.good_rows)
             if message := too_many_layers(scale.good_rows):
                 findings.append(Finding("error", self.source.line_of_row(0), None, message))
@@ -167,13 +167,6 @@ class FileCheck:
                 findings.append(Finding("warning", None, None, message))
             else:
                 traced = letter == (letters or [""])[0]  # what an export refuses, it refuses at every scale
-                findings += [
-                    self.at(f) if isinstance(f, ModelYAMLError) else self._with_line(f)
-                    for f in scale.network(whole and not factors, traced)
-                ]
+                findings += map(self.at, scale.network(whole and not factors, traced))
             by_scale[str(letter)] = findings
         yield from merge(by_scale)
-
-    def _with_line(self, finding: Finding) -> Finding:
-        """Return a finding about a row with its line."""
-        return finding if finding.row is None else finding._replace(line=self.source.line_of_row(finding.row))

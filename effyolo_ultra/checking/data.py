@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from effyolo_ultra._heads import valid_keypoints
 from effyolo_ultra.checking.finding import Finding
 from effyolo_ultra.checking.limits import MAX_CHANNELS
 
@@ -157,11 +158,6 @@ def check_keypoints(data: Data, d: dict[str, Any]) -> Iterator[tuple[str | None,
     elif list(shape) != list(d.get("kpt_shape") or ()):
         message = f"data '{data.name}' has kpt_shape {shape}; the trainer takes that, not {d.get('kpt_shape')}."
         yield "kpt_shape", Finding("note", None, None, message)
-
-
-def valid_keypoints(shape: Any) -> bool:
-    """Whether a value is [number of keypoints, dimensions]."""
-    return isinstance(shape, list) and len(shape) == 2 and isinstance(shape[0], int) and shape[1] in (2, 3)
 
 
 def check_labels(data: Data, task: str) -> Iterator[Finding]:

@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from effyolo_ultra._probe import StockParser, declaration, drop_batch_norms
+from effyolo_ultra.checking.faults import faults_of, in_all, names_of_options
 from effyolo_ultra.checking.limits import MAX_ELEMENTS
 from effyolo_ultra.checking.passes import tensors
-from effyolo_ultra.checking.rows import RowChecks, caught, is_layer
+from effyolo_ultra.checking.rows import RowChecks, is_layer
 from effyolo_ultra.document import ModelDocument, nested
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn.backbone import TimmBackbone
@@ -70,13 +71,12 @@ class Isolated:
     """The rows of a model YAML, each built by itself.
 
     Args:
-        document: The model YAML, with a scale and without an activation.
+        document: The model YAML, with a scale.
         tasks: The module `ultralytics.nn.tasks`.
         modules: Our modules by name.
         light: The light heads, each with its stock head.
         checks: The checks of single rows.
         channels: Channels of the image.
-        activation: The activation of the file.
     """
 
     def __init__(
@@ -87,10 +87,8 @@ class Isolated:
         light: Mapping[str, str],
         checks: RowChecks,
         channels: int,
-        activation: nn.Module | None,
     ):
         self.document, self.modules, self.light, self.checks = document, modules, light, checks
-        self.activation = activation
         self.parser = StockParser(tasks.parse_model.__wrapped__, tasks, document, [], (), light, channels)
         self.image = value_of(Feature(channels, 1))
 
@@ -105,12 +103,12 @@ class Isolated:
             row = self.document.row(index)
             inputs = [values[source] for source in row.sources]
             worlds = range(max(len(given) for given in inputs))
-            tried = [self._try(row, [given[w % len(given)] for given in inputs]) for w in worlds]
+            given_in = [[given[w % len(given)] for given in inputs] for w in worlds]
+            tried = [self._try(row, given) for given in given_in]
             errors = [result for result in tried if isinstance(result, ModelYAMLError)]
-            if len(errors) == len(tried) and len({error.problem for error in errors}) == 1:
-                found.append(errors[0])
-            elif errors and row.module in MODULES:  # the names of its options are right or wrong with any input
-                found += caught(dataclasses.replace(row, args=()).arguments, MODULES[row.module])
+            if errors:
+                faults = [faults_of(row, lambda row, given=given: self._try(row, given)) for given in given_in]
+                found += in_all(faults) or faults_of(row, names_of_options)
             if errors or None in tried:
                 guesses = self._guesses(index, row, values)
                 tried = [
@@ -162,7 +160,7 @@ class Isolated:
         for source, value in zip(row.sources, inputs):
             if value.output is None:
                 row.error(f"layer {source} gives no single feature map (N, C, H, W).")
-        row = dataclasses.replace(row, inputs=[value.output for value in inputs], activation=self.activation)
+        row = dataclasses.replace(row, inputs=[value.output for value in inputs], activation=self.parser.activation)
         return value_of(build(self.modules[row.module], row).output)
 
     def _stock(self, row: Row, inputs: Sequence[Value]) -> Value | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from effyolo_ultra._heads import nc_problem
 from effyolo_ultra.checking.finding import Finding
 from effyolo_ultra.checking.limits import MAX_CHANNELS, numbers
 from effyolo_ultra.checking.source import Source, duplicate_keys
@@ -42,12 +43,8 @@ def check_values(source: Source) -> Iterator[Finding]:
     d = source.d
     if not d:
         return
-    nc = d.get("nc")
-    if nc is None:
-        yield Finding("error", source.line_of_key("nc"), None, "'nc', the number of classes, is missing.")
-    elif isinstance(nc, bool) or not isinstance(nc, int) or nc < 1:
-        message = f"'nc', the number of classes, must be a whole number, at least 1, not {nc!r}."
-        yield Finding("error", source.line_of_key("nc"), None, message)
+    if problem := nc_problem(d.get("nc")):
+        yield Finding("error", source.line_of_key("nc"), None, problem)
     for key in OF_NUMBERS:
         largest = max((abs(n) for n in numbers(d.get(key))), default=0)
         if largest > MAX_CHANNELS:

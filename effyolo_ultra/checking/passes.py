@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from effyolo_ultra.checking.activation import default_activation
+from effyolo_ultra.checking.activation import default_activation_restored
 
 # Heads that a class of networks of their own goes with; all others go by the task.
 OF_HEAD = {
@@ -45,24 +45,32 @@ class FailedPass(Exception):
 def build_network(tasks: ModuleType, d: dict[str, Any], channels: int, nc: int | None) -> nn.Module:
     """Build the network as YOLO and the trainer do; whatever they raise is raised."""
     name = OF_HEAD.get(d["head"][-1][2]) or OF_TASK[tasks.guess_model_task(d)]
-    with torch.random.fork_rng(devices=[]), default_activation(None):
+    with torch.random.fork_rng(devices=[]), default_activation_restored():
         return getattr(tasks, name)(copy.deepcopy(d), ch=channels, nc=nc, verbose=False)
 
 
-def elements(tasks: ModuleType, d: dict[str, Any], channels: int) -> int:
-    """Return how many numbers all rows give for an image of 256 x 256, as far as it runs without data."""
-    count, given = 0, []
+def measure(tasks: ModuleType, d: dict[str, Any], channels: int) -> tuple[int, list[int]]:
+    """Run the rows on an image of 256 x 256, as far as that goes without data.
+
+    Returns:
+        How many numbers all rows give, and the strides of the layers that the last row takes, as far as they are known.
+    """
+    count, given, strides = 0, [], []
     try:
-        with default_activation(None), torch.device("meta"), torch.no_grad():
+        with default_activation_restored(), torch.device("meta"), torch.no_grad():
             x = torch.empty(1, channels, 256, 256)
-            for layer in tasks.parse_model(copy.deepcopy(d), ch=channels, verbose=False)[0].eval():
+            layers = tasks.parse_model(copy.deepcopy(d), ch=channels, verbose=False)[0].eval()
+            for layer in layers:
                 f = layer.f
-                x = layer([given[i] if given else x for i in f] if isinstance(f, list) else given[f] if given else x)
+                x = [given[i] if given else x for i in f] if isinstance(f, list) else given[f] if given else x
+                if layer is layers[-1]:
+                    strides = [256 // t.shape[-1] for t in tensors(x)]
+                x = layer(x)
                 given.append(x)
                 count += sum(t.numel() for t in tensors(x))
     except Exception:  # is said when it is built
         pass
-    return count
+    return count, strides
 
 
 @contextmanager

@@ -8,11 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from effyolo_ultra._plugins import not_loaded
+from effyolo_ultra._heads import check_head_args
+from effyolo_ultra._plugins import own_modules_hint
 from effyolo_ultra.checking.limits import too_large
 from effyolo_ultra.document import ModelDocument, nested
 from effyolo_ultra.errors import ModelYAMLError
+from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.parser import is_stock, stock_names
+from effyolo_ultra.row import Row
 
 BY_THE_NETWORK = ("ImagePoolingAttn",)  # what it gives is no row's input: YOLO-World's network hands it to the head
 
@@ -52,12 +55,14 @@ class RowChecks:
             errors += caught(self.document.row, index)  # the values that its args name
         if not errors:
             errors += caught(self.check_size, index)
+        if not errors and index == len(self.document.written) - 1:
+            errors += caught(check_head_args, self.document, self.tasks)
         return errors
 
     def check_name(self, index: int) -> None:
         """Raise a ModelYAMLError unless the module is a layer."""
         self.document.check_name(
-            index, lambda name: name in self.ours or is_stock(self.tasks, name), self.names, not_loaded()
+            index, lambda name: name in self.ours or is_stock(self.tasks, name), self.names, own_modules_hint()
         )
         name = self.document.written[index][2]
         if isinstance(name, str) and name not in self.ours and not is_layer(self.tasks, name):
@@ -104,6 +109,18 @@ def unused(document: ModelDocument) -> dict[int, str]:
         for row in rows
         if row.index not in used
     }
+
+
+def rounded(row: Row, modules: Mapping[str, Any]) -> str:
+    """Say that the channels of a row become others by rounding, '' if they do not."""
+    module = modules.get(row.module)
+    scaled = module is BiFPN or getattr(module, "channels", None) == "first_arg"
+    if not scaled or not row.args or type(row.args[0]) is not int or row.args[0] % 8 == 0:
+        return ""
+    return (
+        f"its {row.args[0]} channels become {row.scaling.channels(row.args[0])}: they are scaled by the file's width"
+        " and rounded up to a multiple of 8, as Ultralytics does for its rows."
+    )
 
 
 def without_downloads(d: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Union
 import torch
 from torch import nn
 
-from effyolo_ultra.errors import UnknownNameError, WeightsError
+from effyolo_ultra._open import open_checkpoint
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.nn.bifpn_cell import bifpn_nodes
 from effyolo_ultra.nn.fusion import BiFPN_Add, BiFPN_Concat, FusionWeights
@@ -77,17 +77,7 @@ def fusion_weights(model: Model | Any) -> list[FusionEdge]:
 def load(model: Model | Any) -> nn.Module:
     """Return the network of a checkpoint or a YOLO."""
     if isinstance(model, (str, os.PathLike)):
-        path = Path(model)
-        if not path.is_file():
-            raise UnknownNameError(f"there is no file '{path}'; give the path of a .pt file, such as best.pt")
-        if path.suffix != ".pt":
-            raise WeightsError(f"fusion weights are read from a .pt file of Ultralytics, not from '{path}'")
-        from ultralytics import YOLO
-
-        try:
-            model = YOLO(path)
-        except Exception as error:  # whatever torch, pickle or Ultralytics make of a file that is something else
-            raise WeightsError(f"'{path}' holds no network of Ultralytics: {type(error).__name__}: {error}") from error
+        model = open_checkpoint(Path(model))
     if not isinstance(model, nn.Module) or not isinstance(getattr(model, "model", model), nn.Module):
         raise TypeError(f"model must be the path of a .pt file, a YOLO or a torch.nn.Module, not {model!r}")
     inner = getattr(model, "model", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -10,7 +9,7 @@ from torch import nn
 
 from effyolo_ultra.nn._checks import check_bool, check_int, check_levels
 from effyolo_ultra.nn.bifpn_cell import BiFPNCell, Lateral
-from effyolo_ultra.nn.pretrained import Pretrained
+from effyolo_ultra.nn.pretrained import Pretrained, is_path
 from effyolo_ultra.nn.same_padding import same_max_pool2d
 from effyolo_ultra.row import Built, Pyramid, Row
 
@@ -154,9 +153,7 @@ def levels_of_layers(row: Row) -> Pyramid:
 
 def check_path(pretrained: bool | str) -> bool | str:
     """Return `pretrained` if it is false or can be the path of a file."""
-    if pretrained is False or (
-        isinstance(pretrained, str) and re.search(r"[^\w]", pretrained) and "://" not in pretrained
-    ):
+    if pretrained is False or is_path(pretrained):
         return pretrained
     raise ValueError(
         "pretrained of a BiFPN must be false or the path of a file with one, such as tf_efficientdet_d0.pth, not"

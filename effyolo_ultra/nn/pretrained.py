@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 if TYPE_CHECKING:
     from effyolo_ultra.weights.load import Report
+
+
+def is_path(pretrained: Any) -> bool:
+    """Whether `pretrained` is the path of a file: with something in it that no name or tag has."""
+    return isinstance(pretrained, str) and "://" not in pretrained and re.search(r"\W", pretrained) is not None
 
 
 class Pretrained(nn.Module):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from effyolo_ultra.errors import nearest
+from effyolo_ultra.nn.pretrained import is_path
 
 
 def check_timm_name(name: str) -> str:
@@ -41,7 +42,7 @@ def check_pretrained(name: str, pretrained: bool | str) -> tuple[str, bool | str
         raise TypeError(f"pretrained must be {allowed}, or a tag of {arch}'s weights in timm, not {pretrained!r}")
     if "://" in pretrained:
         raise ValueError(f"pretrained takes no address, not {pretrained!r}: download the file, and give its path")
-    if not re.fullmatch(r"\w+", pretrained):
+    if is_path(pretrained):
         return name, pretrained
     tags = weight_tags(arch)
     if pretrained not in tags:

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from effyolo_ultra import __version__
+from effyolo_ultra._open import open_checkpoint
 from effyolo_ultra.checking.passes import OF_HEAD, OF_TASK, silence
 from effyolo_ultra.checking.passes import tensors as tensors_in
-from effyolo_ultra.errors import EffYoloError, SharingError, UnknownNameError, WeightsError
+from effyolo_ultra.errors import EffYoloError, SharingError, WeightsError
 from effyolo_ultra.nn.backbone_state import BackboneState
 from effyolo_ultra.nn.fusion import FusionWeights
 from effyolo_ultra.nn.pretrained import Pretrained
@@ -110,15 +111,8 @@ def load(model: Path) -> tuple[dict[str, Any], nn.Module]:
     """Return a checkpoint and its network, with every tensor in the precision that it is kept in."""
     from ultralytics.nn.tasks import torch_safe_load
 
-    if model.suffix != ".pt":
-        raise WeightsError(f"a network to share is a .pt file of Ultralytics, not '{model}'")
-    if not model.is_file():
-        raise UnknownNameError(f"there is no file '{model}'; give the path of a trained network, such as best.pt")
-    try:
-        with silence():
-            checkpoint, _ = torch_safe_load(str(model))
-    except Exception as error:  # whatever torch, pickle or Ultralytics make of a file that is something else
-        raise WeightsError(f"'{model}' holds no network of Ultralytics: {type(error).__name__}: {error}") from error
+    with silence():
+        checkpoint, _ = open_checkpoint(model, torch_safe_load)
     network = checkpoint.get("ema") or checkpoint.get("model")
     network = getattr(network, "student_model", network)  # of a training that distils another network
     if not isinstance(network, nn.Module) or not isinstance(getattr(network, "yaml", None), dict):

@@ -42,7 +42,18 @@ BROKEN = [
     ("unknown nn module", STOCK + "  - [-1, 1, nn.Upsmaple, []]\n" + STOCK_HEAD, [(7, "no module 'nn.Upsmaple'")]),
     ("module no name", OURS + "  - [-1, 1, [Conv], []]\n" + HEAD, [(8, "the module must be a name")]),
     ("row too short", OURS + "  - [-1, 1]\n" + HEAD, [(8, "a row is a list")]),
-    ("forward reference", OURS + "  - [[-1, 9], 1, BiFPN_Concat, []]\n" + HEAD, [(8, "layer 9 comes later")]),
+    ("forward reference", OURS + "  - [[-1, 5], 1, BiFPN_Concat, []]\n" + HEAD, [(8, "layer 5 comes later")]),
+    ("no such layer", OURS + "  - [[-1, 9], 1, BiFPN_Concat, []]\n" + HEAD, [(8, "layers 0 to 5 only")]),
+    ("args of a head", OURS + HEAD.replace("Detect", "Segment"), [(8, "such as [nc, 32, 256], but the row has 1")]),
+    ("too many of them", OURS + HEAD.replace("nc]", "nc, 1]"), [(8, "takes the args [nc], but the row has 2")]),
+    (
+        "from of a head",
+        OURS + HEAD.replace("[1, 2, 3]", "3"),
+        [(8, "must be a list of layers for Detect, such as [3]")],
+    ),
+    ("keypoints", OURS + HEAD.replace("Detect, [nc", "Pose, [nc, kpt_shape"), [(8, "needs a 'kpt_shape' at the top")]),
+    ("no nc", OURS.replace("nc: 2", "") + HEAD, [(None, "'nc', the number of classes, is missing")]),
+    ("nc", OURS.replace("nc: 2", "nc: two") + HEAD, [(1, "must be a whole number, at least 1, not 'two'")]),
     ("repeats", OURS + "  - [-1, 0, Conv, [8]]\n" + HEAD, [(8, "at least 1, not 0")]),
     ("args", OURS + "  - [0, 1, BiFPN, 64]\n" + HEAD, [(8, "args must be a list")]),
     ("option", OURS + "  - [0, 1, BiFPN, [64, {fusoin: fast}]]\n" + HEAD, [(8, "Did you mean fusion")]),
@@ -128,7 +139,7 @@ def test_independent_errors_come_at_once_and_their_consequences_do_not(model_yam
             "Did you mean fusion",
             "repeats",
             "IndexError",
-            "layer 12 comes later",
+            "the file has layers 0 to 9 only",
             "no activation of torch.nn",
         ),
     ):
@@ -161,8 +172,14 @@ def test_activation_is_read_and_never_run(model_yaml, tmp_path, monkeypatch, act
 
 
 @pytest.mark.parametrize("activation", ["nn.ReLU()", "torch.nn.LeakyReLU(0.1)", "nn.ReLU(inplace=True)", "nn.PReLU()"])
-def test_activation_of_torch_is_fine(model_yaml, activation):
-    assert effyolo_ultra.check(model_yaml(STOCK + STOCK_HEAD + f"activation: {activation}\n")) == []
+def test_activation_of_torch_is_fine_and_in_all_that_is_run(model_yaml, activation):
+    levels = "".join(f"  - [3, 1, PyramidLevel, [{level}]]\n" for level in (1, 2, 3))
+    head = f"  - [[0, 1, 2], 1, BiFPN, [8]]\n{levels}  - [[4, 5, 6], 1, Detect, [nc]]\nactivation: {activation}\n"
+    ran = set()
+    hook = nn.modules.module.register_module_forward_hook(lambda module, *_: ran.add(type(module).__name__))
+    assert effyolo_ultra.check(model_yaml(STOCK + head)) == []
+    hook.remove()
+    assert ran & {"ReLU", "LeakyReLU", "PReLU", "SiLU"} == {activation.split("(")[0].rpartition(".")[2]}
 
 
 def test_function_of_ultralytics_is_no_layer(model_yaml, tmp_path):
@@ -210,6 +227,7 @@ WARNINGS = [
     ("key", STOCK + STOCK_HEAD + "depth_mutiple: 0.5\n", 8, None, "Did you mean depth_multiple"),
     ("scale", STOCK + STOCK_HEAD + "scale: n\n", 8, None, "Did you mean scales"),
     ("twice", STOCK + STOCK_HEAD + "nc: 3\n", 8, None, "first in line 1"),
+    ("coarse to fine", OURS + HEAD.replace("1, 2, 3", "3, 2, 1"), 8, 4, "the strides 32, 16, 8"),
     (
         "row not used",
         STOCK + "  - [1, 1, Conv, [8]]\n  - [2, 1, Conv, [8]]\n" + STOCK_HEAD,
@@ -246,14 +264,31 @@ def test_error_of_one_scale_names_it_and_a_letter_in_the_name_checks_that_scale_
     assert "has no scale 'x'" in found.message and found.line == 10
 
 
-def test_file_of_weights_is_looked_for(model_yaml):
-    file = model_yaml(OURS.replace("net]", "net, {pretrained: ./none.pth}]") + HEAD)
-    (found,) = effyolo_ultra.check(file)
-    assert (found.severity, found.line, found.row) == (
-        "error",
-        3,
-        0,
-    ) and "there is no file './none.pth'" in found.message
+@pytest.mark.parametrize(
+    ("text", "line", "row"),
+    [(OURS.replace("net]", "net, {pretrained: ./none.pth}]"), 3, 0), ("pretrained: ./none.pth\n" + OURS, 1, None)],
+)
+def test_file_of_weights_is_looked_for(model_yaml, text, line, row):
+    (found,) = effyolo_ultra.check(model_yaml(text + HEAD))
+    assert found[:3] == ("error", line, row) and "there is no file './none.pth'" in found.message
+
+
+def test_all_wrong_options_of_a_row_and_its_weights_come_at_once(model_yaml):
+    text = OURS.replace("net]", "net, {drop_path_rate: 7, pretrained: ./none.pth, sync_bm: true, lr_mult: -1}]")
+    text += "  - [0, 1, BiFPN, [63, {levels: [3, 4], fusion: fats, eps: 0.1, conv: sep}]]\n"
+    findings = effyolo_ultra.check(model_yaml(text + HEAD.replace("Detect", "Segment")))
+    expected = [
+        (3, "there is no file './none.pth'"),
+        (3, "Did you mean sync_bn"),
+        (3, "drop_path_rate must be at least 0 and below 1, not 7"),
+        (3, "lr_mult must be above 0 and below 1000, not -1"),
+        (8, "fusion must be one of fast, softmax, sum, not 'fats'"),
+        (8, "conv must be one of separable, full, not 'sep'"),
+        (8, "its 63 channels become 64"),
+        (9, "takes the args [nc, nm, npr]"),
+    ]
+    assert [f.line for f in findings] == [line for line, _ in expected]
+    assert all(fragment in f.message for f, (_, fragment) in zip(findings, expected))
 
 
 def test_size_of_images(model_yaml):

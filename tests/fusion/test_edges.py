@@ -124,7 +124,7 @@ def test_stock_network_has_none():
 def test_what_is_refused(tmp_path, model_yaml):
     with pytest.raises(UnknownNameError, match=r"there is no file 'gone\.pt'"):
         fusion_weights("gone.pt")
-    with pytest.raises(WeightsError, match=r"from a \.pt file"):
+    with pytest.raises(WeightsError, match=r"expected a \.pt file"):
         fusion_weights(model_yaml(ROWS))
     (tmp_path / "text.pt").write_text("no network", encoding="utf-8")
     with pytest.raises(WeightsError, match=r"text\.pt' holds no network"):
