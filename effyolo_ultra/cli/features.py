@@ -41,9 +41,9 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Draw, and print the files."""
-    from effyolo_ultra.feature_maps.pictures import features
-
     with quiet():
+        from effyolo_ultra.feature_maps.pictures import features
+
         paths = features(
             given.model,
             given.image,
