@@ -75,7 +75,7 @@ def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], imgsz
     Args:
         first: Name or path of a model YAML, or path of a .pt file.
         second: The same of the other one.
-        imgsz: Height and width of the image to count operations for; rounded up to what a training takes, with a warning.
+        imgsz: Height and width of the image to count operations for; rounded up as `yolo train` does, with a warning.
 
     Raises:
         EffYoloError: If a file is missing or holds no network.

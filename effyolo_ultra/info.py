@@ -59,7 +59,7 @@ def model_info(file: str | os.PathLike[str], imgsz: int = 640) -> Info:
 
     Args:
         file: Name or path of a model YAML, or path of a .pt file.
-        imgsz: Height and width of the image to compute sizes for; rounded up to what a training takes, with a warning.
+        imgsz: Height and width of the image to compute sizes for; rounded up as `yolo train` does, with a warning.
 
     Raises:
         EffYoloError: If the file is missing or holds no network.
