@@ -23,23 +23,23 @@ def subcommand(commands: Any, name: str, text: str, examples: str) -> argparse.A
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """While in this context, Ultralytics logs warnings only, to stderr: stdout is for the command's own output.
+def quiet(level: int = logging.WARNING) -> Iterator[None]:
+    """While in this context, Ultralytics logs from `level` on, to stderr: stdout is for the command's own output.
 
     What imports Ultralytics is imported in this context too.
     """
     with contextlib.redirect_stdout(sys.stderr):  # what the first import on a machine says
         from ultralytics.utils import LOGGER
 
-    level = LOGGER.level
+    before = LOGGER.level
     streams = [(handler, handler.stream) for handler in LOGGER.handlers if type(handler) is logging.StreamHandler]
-    LOGGER.setLevel(logging.WARNING)
+    LOGGER.setLevel(level)
     for handler, _ in streams:
         handler.stream = sys.stderr
     try:
         yield
     finally:
-        LOGGER.setLevel(level)
+        LOGGER.setLevel(before)
         for handler, stream in streams:
             handler.stream = stream
 
