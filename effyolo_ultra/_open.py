@@ -39,10 +39,7 @@ def open_file(path: Path) -> Any:
     """Return the YOLO of a model YAML or checkpoint, without touching the random state."""
     from ultralytics import RTDETR, YOLO
 
-    if path.suffix not in (".yaml", ".yml", ".pt"):
-        raise UnknownNameError(f"'{path}' is neither a model YAML (.yaml) nor a checkpoint (.pt)")
-    if path.suffix == ".pt" and not path.is_file():
-        raise UnknownNameError(f"there is no file '{path}'")
+    check_there(path)
     cls = RTDETR if "rtdetr" in path.stem and path.suffix != ".pt" else YOLO
     try:
         with torch.random.fork_rng(devices=[]):
@@ -53,3 +50,15 @@ def open_file(path: Path) -> Any:
         if path.suffix != ".pt":
             raise
         raise WeightsError(f"'{path}' holds no network of Ultralytics: {type(error).__name__}: {error}") from error
+
+
+def check_there(path: Path) -> None:
+    """Raise an error for a model YAML or checkpoint that cannot be found; nothing is built."""
+    from ultralytics.nn.tasks import yaml_model_load
+
+    if path.suffix not in (".yaml", ".yml", ".pt"):
+        raise UnknownNameError(f"'{path}' is neither a model YAML (.yaml) nor a checkpoint (.pt)")
+    if path.suffix == ".pt" and not path.is_file():
+        raise UnknownNameError(f"there is no file '{path}'")
+    if path.suffix != ".pt":
+        yaml_model_load(path)

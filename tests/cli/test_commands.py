@@ -91,7 +91,8 @@ def test_diff_of_the_same_and_of_nothing(printed, capsys, model_yaml):
     code, text = printed("diff", file, model_yaml(stock.replace("nc: 2", "nc: 3"), "b.yaml"), "--json")
     found = json.loads(text)
     assert code == 1 and found["same"] is False and found["keys"] == [{"key": "nc", "before": 2, "after": 3}]
-    assert main(["diff", file, "gone.pt"]) == 2
+    broken = model_yaml(stock.replace("[8, 3, 8]", "[]"), "c.yaml")  # nothing is built before both are found
+    assert main(["diff", broken, "gone.pt"]) == 2
     assert "gone.pt" in capsys.readouterr().err
 
 
