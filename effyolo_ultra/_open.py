@@ -40,12 +40,11 @@ def open_file(path: Path) -> Any:
     """Return the YOLO of a model YAML or checkpoint, without touching the random state."""
     from ultralytics import RTDETR, YOLO
 
+    check_there(path)
     with torch.random.fork_rng(devices=[]):
-        if path.suffix in (".yaml", ".yml"):
-            return (RTDETR if "rtdetr" in path.stem else YOLO)(str(path))
-        if path.suffix != ".pt":
-            raise UnknownNameError(f"'{path}' is neither a model YAML (.yaml) nor a checkpoint (.pt)")
-        return open_checkpoint(path)
+        if path.suffix == ".pt":
+            return open_checkpoint(path)
+        return (RTDETR if "rtdetr" in path.stem else YOLO)(str(path))
 
 
 def open_checkpoint(path: Path, load: Callable[[str], Any] | None = None) -> Any:
@@ -67,3 +66,15 @@ def open_checkpoint(path: Path, load: Callable[[str], Any] | None = None) -> Any
         raise
     except Exception as error:  # whatever torch, pickle or Ultralytics make of a file that is something else
         raise WeightsError(f"'{path}' holds no network of Ultralytics: {type(error).__name__}: {error}") from error
+
+
+def check_there(path: Path) -> None:
+    """Raise an error for a model YAML or checkpoint that cannot be found; nothing is built."""
+    from ultralytics.nn.tasks import yaml_model_load
+
+    if path.suffix in (".yaml", ".yml"):
+        yaml_model_load(path)
+    elif path.suffix != ".pt":
+        raise UnknownNameError(f"'{path}' is neither a model YAML (.yaml) nor a checkpoint (.pt)")
+    elif not path.is_file():
+        raise UnknownNameError(f"there is no file '{path}'; give the path of a .pt file, such as best.pt")

@@ -9,8 +9,8 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from effyolo_ultra._open import open_file, open_model
-from effyolo_ultra.info import Share, shares
+from effyolo_ultra._open import check_there, open_file, open_model
+from effyolo_ultra.info import Share, shares, trained_imgsz
 from effyolo_ultra.network import Layer, Network, describe
 
 # Of a model's dictionary, what is not a key of the file, or is compared in another way.
@@ -75,13 +75,17 @@ def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], imgsz
     Args:
         first: Name or path of a model YAML, or path of a .pt file.
         second: The same of the other one.
-        imgsz: Height and width of the image to count operations for.
+        imgsz: Height and width of the image to count operations for; rounded up as `yolo train` does, with a warning.
 
     Raises:
         EffYoloError: If a file is missing or holds no network.
         ValueError: If a network does not take images of this size.
     """
-    models = [open_model(open_file(Path(file))) for file in (first, second)]
+    paths = Path(first), Path(second)
+    for path in paths:
+        check_there(path)
+    models = [open_model(open_file(path)) for path in paths]
+    imgsz = trained_imgsz(models, imgsz)
     networks = [describe(model, imgsz) for model in models]
     return Comparison(
         *networks,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from effyolo_ultra._open import open_file, open_model
 from effyolo_ultra.network import PARTS, Network, describe
+from effyolo_ultra.nn._checks import check_int
 from effyolo_ultra.origin import Checkpoint, Weights, checkpoint_of, weights_of
 
 
@@ -55,7 +59,7 @@ def model_info(file: str | os.PathLike[str], imgsz: int = 640) -> Info:
 
     Args:
         file: Name or path of a model YAML, or path of a .pt file.
-        imgsz: Height and width of the image to compute sizes for.
+        imgsz: Height and width of the image to compute sizes for; rounded up as `yolo train` does, with a warning.
 
     Raises:
         EffYoloError: If the file is missing or holds no network.
@@ -63,10 +67,20 @@ def model_info(file: str | os.PathLike[str], imgsz: int = 640) -> Info:
     """
     path = Path(file)
     opened = open_file(path)
-    network = dataclasses.replace(describe(opened, imgsz), name=path.name)
+    model = open_model(opened)
+    network = dataclasses.replace(describe(opened, trained_imgsz([model], imgsz)), name=path.name)
     trained = path.suffix == ".pt"
-    weights = weights_of(open_model(opened), trained)
+    weights = weights_of(model, trained)
     return Info(network, shares(network), tuple(weights), checkpoint_of(opened.ckpt) if trained else None)
+
+
+def trained_imgsz(models: Sequence[nn.Module], imgsz: int) -> int:
+    """Return the size of images that Ultralytics' trainer makes of `imgsz` for all these networks, as it warns."""
+    from ultralytics.utils.checks import check_imgsz
+
+    check_int("imgsz", imgsz)
+    grid = max(32, *(int(max(model.stride)) for model in models))
+    return check_imgsz(imgsz, stride=grid, floor=grid, max_dim=1)
 
 
 def shares(network: Network) -> tuple[Share, ...]:

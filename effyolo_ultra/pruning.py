@@ -18,6 +18,7 @@ from torch import nn
 
 from effyolo_ultra._cut import MULTIPLE, cut_channels, of_class, outputs
 from effyolo_ultra._open import open_checkpoint
+from effyolo_ultra._output import check_free
 from effyolo_ultra.errors import MissingPackageError, PruningError
 from effyolo_ultra.nn._checks import check_number
 from effyolo_ultra.nn.backbone import TimmBackbone
@@ -80,12 +81,7 @@ def check_output(output: str | os.PathLike[str], overwrite: bool) -> Path:
     path = Path(output)
     if path.suffix != ".pt":
         raise PruningError(f"a checkpoint ends in .pt, not '{path.name}'")
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"'{path}' is there already; choose another name, or ask to replace it (overwrite=True, --overwrite)"
-        )
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder '{path.parent}'")
+    check_free(path, overwrite)
     return path
 
 

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,16 +23,25 @@ def subcommand(commands: Any, name: str, text: str, examples: str) -> argparse.A
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """While in this context, Ultralytics logs warnings only: stdout is for the command's own output."""
-    from ultralytics.utils import LOGGER
+def quiet(level: int = logging.WARNING) -> Iterator[None]:
+    """While in this context, Ultralytics logs from `level` on, to stderr: stdout is for the command's own output.
 
-    level = LOGGER.level
-    LOGGER.setLevel(logging.WARNING)
+    What imports Ultralytics is imported in this context too.
+    """
+    with contextlib.redirect_stdout(sys.stderr):  # what the first import on a machine says
+        from ultralytics.utils import LOGGER
+
+    before = LOGGER.level
+    streams = [(handler, handler.stream) for handler in LOGGER.handlers if type(handler) is logging.StreamHandler]
+    LOGGER.setLevel(level)
+    for handler, _ in streams:
+        handler.stream = sys.stderr
     try:
         yield
     finally:
-        LOGGER.setLevel(level)
+        LOGGER.setLevel(before)
+        for handler, stream in streams:
+            handler.stream = stream
 
 
 def print_json(value: Any) -> None:

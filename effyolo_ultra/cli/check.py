@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from effyolo_ultra.cli._parts import print_json, subcommand
+from effyolo_ultra.cli._parts import print_json, quiet, subcommand
 
 EXAMPLES = """\
   effyolo check my-model.yaml
@@ -26,9 +26,10 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Check, and print what was found."""
-    from effyolo_ultra.checking.check import check
+    with quiet():
+        from effyolo_ultra.checking.check import check
 
-    findings = check(given.file, given.data, given.imgsz)
+        findings = check(given.file, given.data, given.imgsz)
     if given.json:
         print_json([finding._asdict() for finding in findings])
     else:

@@ -35,9 +35,9 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Show the differences."""
-    from effyolo_ultra.comparison import compare
-
     with quiet():
+        from effyolo_ultra.comparison import compare
+
         found = compare(given.first, given.second, given.imgsz)
     if given.json:
         print_json(as_json(found, given))

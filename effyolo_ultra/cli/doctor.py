@@ -30,9 +30,9 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Show the findings."""
-    from effyolo_ultra.doctor import diagnose
-
     with quiet():
+        from effyolo_ultra.doctor import diagnose
+
         findings = diagnose(given.online)
     return report(findings, given.json)
 

@@ -25,9 +25,9 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Draw, and print the file."""
-    from effyolo_ultra.drawing import draw
-
     with quiet():
+        from effyolo_ultra.drawing import draw
+
         path = draw(given.model, given.output, title=given.title, overwrite=given.overwrite)
     print(path)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import Any
 
 from effyolo_ultra.cli._parts import quiet, subcommand
@@ -20,7 +21,9 @@ def add(commands: Any) -> None:
     parser.add_argument("model", help="a checkpoint of Ultralytics, such as runs/detect/train/weights/best.pt")
     parser.add_argument("image", help="the picture to look at")
     parser.add_argument("-o", "--output", metavar="FOLDER", help="folder to write into, by default IMAGE-features")
-    parser.add_argument("--layers", metavar="N", type=int, nargs="+", help="rows of the model YAML, by default all")
+    parser.add_argument(
+        "--layers", metavar="N", type=int, nargs="+", help="rows of the model YAML but the head, by default all"
+    )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--reduce", choices=("mean", "max"), default="mean", help="show the mean or max of the channels")
     shown.add_argument("--top", metavar="N", type=int, help="show the N most active channels one by one instead")
@@ -41,9 +44,9 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Draw, and print the files."""
-    from effyolo_ultra.feature_maps.pictures import features
+    with quiet(logging.INFO):  # it says what class-activation maps explain
+        from effyolo_ultra.feature_maps.pictures import features
 
-    with quiet():
         paths = features(
             given.model,
             given.image,

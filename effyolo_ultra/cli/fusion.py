@@ -25,11 +25,11 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Show the weights."""
-    from effyolo_ultra.fusion.edges import fusion_weights, load
-    from effyolo_ultra.fusion.plot import plot_fusion_weights
-    from effyolo_ultra.fusion.table import fusion_table
-
     with quiet():
+        from effyolo_ultra.fusion.edges import fusion_weights, load
+        from effyolo_ultra.fusion.plot import plot_fusion_weights
+        from effyolo_ultra.fusion.table import fusion_table
+
         network = load(given.model)
         edges = fusion_weights(network)
         if not edges:

@@ -33,9 +33,9 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Show the network."""
-    from effyolo_ultra.info import model_info
-
     with quiet():
+        from effyolo_ultra.info import model_info
+
         info = model_info(given.model, given.imgsz)
     if given.json:
         network = info.network

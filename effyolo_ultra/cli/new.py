@@ -63,11 +63,13 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Compose, try, and write or print."""
-    from effyolo_ultra.composing.files import try_model, write_model
-    from effyolo_ultra.composing.text import compose
-
     parts = ("backbone", "neck", "head", "task", "levels", "scale", "channels", "repeats", "light")
     with quiet():
+        from effyolo_ultra.composing.files import check_output, try_model, write_model
+        from effyolo_ultra.composing.text import compose
+
+        if given.output:
+            check_output(given.output, given.overwrite)
         text = compose(**{part: getattr(given, part) for part in parts})
         if given.output:
             write_model(text, given.output, overwrite=given.overwrite)

@@ -24,10 +24,10 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Pack, and print what was written."""
-    from effyolo_ultra.sharing.contents import read
-    from effyolo_ultra.sharing.pack import pack
-
     with quiet():
+        from effyolo_ultra.sharing.contents import read
+        from effyolo_ultra.sharing.pack import pack
+
         path = pack(given.model, given.output, overwrite=given.overwrite)
     print(f"{path}:")
     for name, content in sorted(read(path).items()):

@@ -27,9 +27,9 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Prune, and print what was saved."""
-    from effyolo_ultra.pruning import prune
-
     with quiet():
+        from effyolo_ultra.pruning import prune
+
         pruned = prune(given.model, given.output, given.ratio, overwrite=given.overwrite)
     print(pruned)
     return 0

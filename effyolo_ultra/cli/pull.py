@@ -29,9 +29,9 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Pull, and print what was written."""
-    from effyolo_ultra.sharing.hub import pull
-
     with quiet():
+        from effyolo_ultra.sharing.hub import pull
+
         path = pull(given.repo, given.output, revision=given.revision, token=given.token, overwrite=given.overwrite)
     print(path)
     return 0

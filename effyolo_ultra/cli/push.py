@@ -28,9 +28,9 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Push, and print the address of the repository."""
-    from effyolo_ultra.sharing.hub import push
-
     with quiet():
+        from effyolo_ultra.sharing.hub import push
+
         address = push(given.variant, given.repo, private=given.private, token=given.token, overwrite=given.overwrite)
     print(address)
     return 0

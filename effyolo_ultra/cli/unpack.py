@@ -24,9 +24,9 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Unpack, and print what was written."""
-    from effyolo_ultra.sharing.unpack import unpack
-
     with quiet():
+        from effyolo_ultra.sharing.unpack import unpack
+
         path = unpack(given.variant, given.output, overwrite=given.overwrite)
     print(path)
     return 0

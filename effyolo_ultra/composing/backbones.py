@@ -43,12 +43,19 @@ class Backbone:
         given = [level for level in levels if level <= max(self.available)]
         missing = [level for level in given if level not in self.available]
         if missing or not given:
+            first = min((level for level in self.unbroken if level > levels[0]), default=max(self.available))
+            range_ = f"{first}-{min(first + len(levels) - 1, 8)}"
             raise ValueError(
                 f"the levels P{levels[0]} to P{levels[-1]} need P{(missing or levels)[0]} of the backbone, but"
-                f" {self.title} gives {', '.join(f'P{level}' for level in self.available)}: choose levels that begin"
-                " among those"
+                f" {self.title} gives {', '.join(f'P{level}' for level in self.available)}: take levels that begin"
+                f" among those, such as {range_} (--levels {range_}); coarser ones are made from its last"
             )
         return given
+
+    @property
+    def unbroken(self) -> list[int]:
+        """The levels that it can give with all up to its coarsest."""
+        return [level for level in self.available if {*range(level, max(self.available))} <= {*self.available}]
 
 
 def find_backbone(name: str | None, scale: str | None) -> Backbone:

@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch import nn
 
+from effyolo_ultra._output import check_free
 from effyolo_ultra._probe import drop_batch_norms
 from effyolo_ultra.document import listed
 from effyolo_ultra.errors import ModelYAMLError
@@ -37,24 +38,28 @@ def write_model(text: str, path: str | os.PathLike[str], *, overwrite: bool = Fa
     Raises:
         ValueError: If Ultralytics would misread a file of this name.
         FileExistsError: If the file is there and `overwrite` is not set.
+        FileNotFoundError: If there is no such folder.
         ModelYAMLError: If the YAML describes no network.
     """
-    path = Path(path)
+    path = check_output(path, overwrite)
     check_name(text, path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"'{path}' is there already; choose another name, or ask to replace it (overwrite=True, --overwrite)"
-        )
     try_model(text, path.name)
     path.write_text(text, encoding="utf-8")
+    return path
+
+
+def check_output(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """Refuse a path that is no model YAML's, or that cannot be written."""
+    path = Path(path)
+    if path.suffix not in (".yaml", ".yml"):
+        raise ValueError(f"the name of a model YAML ends in .yaml, not '{path.name}'")
+    check_free(path, overwrite)
     return path
 
 
 def check_name(text: str, path: Path) -> None:
     """Raise a ValueError for a file name that Ultralytics would misread."""
     name = path.name
-    if path.suffix not in (".yaml", ".yml"):
-        raise ValueError(f"the name of a model YAML ends in .yaml, not '{name}'")
     is_rtdetr = "RTDETRDecoder" in text
     if is_rtdetr != ("rtdetr" in name.lower()):
         raise ValueError(

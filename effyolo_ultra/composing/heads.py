@@ -36,4 +36,7 @@ def head_title(head: str, task: str, is_light: bool) -> str:
         name = f"YOLO{head[4:]}"
         title = f"{name}'s" if task == "detect" else f"{name}'s for {PURPOSES[task]}"
         title += ", without non-maximum suppression" if head == "yolo26" else ""
-    return title + (", with separable convolutions" if is_light else "")
+    if is_light:
+        title += ", with separable convolutions"
+        title += " (the same as YOLOv8's with them)" if head == "yolo11" else ""
+    return title

@@ -92,8 +92,9 @@ def compose(
         raise ValueError("head rtdetr has no light form: leave light out")
     if not is_light and neck == "bifpn" and head in ("yolo11", "yolo26"):
         raise ValueError(
-            f"neck bifpn with head {head} has the light head only: Ultralytics builds the full one of {head} only"
-            " behind the blocks of a PAN, and YOLOv8's else. Leave light as it is, or take neck wpan or pan"
+            f"behind neck bifpn, head {head} is light: leave out --no-light (light=False), or take neck wpan or pan."
+            f" Ultralytics builds the full head of {head} only where its blocks, C3k2, are; head yolov8 has a full one"
+            " behind bifpn too"
         )
     return Composition(found, neck, head, task, check_range(levels), channels, repeats, is_light).text()
 
@@ -108,7 +109,10 @@ def check_range(levels: str | Sequence[int] | None) -> tuple[int, ...]:
         match = re.fullmatch(r"(\d+)-(\d+)", levels)
         if not match:
             raise ValueError(f"levels must be the finest and the coarsest one, such as 3-5, not {levels!r}")
-        levels = range(int(match[1]), int(match[2]) + 1)
+        first, last = int(match[1]), int(match[2])
+        if first > last:
+            raise ValueError(f"levels go from the finest to the coarsest: write {last}-{first}, not {levels!r}")
+        levels = range(first, last + 1)
     numbers = check_levels("levels", list(levels), consecutive=True) if levels else ()
     if len(numbers) < 2 or numbers[-1] > COARSEST:
         raise ValueError(

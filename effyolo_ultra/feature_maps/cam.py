@@ -19,12 +19,32 @@ METHODS = {"eigen": "EigenCAM", "layer": "LayerCAM", "hires": "HiResCAM", "grad"
 MOST_CELLS = 48  # EigenCAM takes the singular vectors of all cells of a map, whose time grows with their square
 
 
+SAME_OBJECT = 0.7  # overlap of two boxes, Ultralytics' default
+
+
+class Prediction(NamedTuple):
+    """What a network predicts: a class by its number, and the box in pixels of its input, None of a whole picture."""
+
+    number: int
+    score: float
+    xyxy: tuple[int, ...] | None
+
+
 class ActivationMaps(NamedTuple):
-    """Class-activation maps of a picture, (H, W) in 0..1: one for all levels together, and one for each level."""
+    """Class-activation maps of a picture, (H, W) in 0..1: one for all levels together, and one for each level.
+
+    `explained` are the predictions whose scores they explain, the best first and each object once; EigenCAM has none.
+    """
 
     title: str
     together: np.ndarray
     levels: dict[str, np.ndarray]
+    explained: tuple[Prediction, ...]
+
+    @property
+    def flat(self) -> list[str]:
+        """The levels whose map shows nothing, as it has the same value everywhere."""
+        return [level for level, values in self.levels.items() if not values.max() > values.min()]
 
 
 def class_number(name: str | int, names: Mapping[int, str]) -> int:
@@ -92,7 +112,7 @@ def activation_maps(
         together = cam(image, [torch.sum])[0]
         single = cam.compute_cam_per_layer(image, [torch.sum], False)
     levels = {level_name(image.shape[-2], tap.height): maps[0, 0] for tap, maps in zip(score.taps, single)}
-    return ActivationMaps(METHODS[method], together, levels)
+    return ActivationMaps(METHODS[method], together, levels, () if method == "eigen" else score.explained)
 
 
 def few_cells(x: torch.Tensor) -> torch.Tensor:
@@ -119,6 +139,8 @@ class Tap(nn.Module):
 class Score(nn.Module):
     """A network that gives one number: the sum of the scores of its predictions, before the sigmoid or softmax.
 
+    After a pass, `explained` are these predictions, without others of the same object.
+
     Args:
         network: A network of Ultralytics in eval mode.
         number: The class whose scores count; by default the best class of each prediction.
@@ -128,6 +150,7 @@ class Score(nn.Module):
     def __init__(self, network: nn.Module, number: int | None, conf: float):
         super().__init__()
         self.network, self.number, self.conf = network, number, conf
+        self.explained: tuple[Prediction, ...] = ()
         head = network.model[-1]
         self.taps = nn.ModuleList(Tap() for _ in (head.f if isinstance(head.f, list) else [head.f]))
         head.register_forward_pre_hook(self.tap)
@@ -144,22 +167,45 @@ class Score(nn.Module):
         output = self.network(image)
         if type(self.network.model[-1]).__name__ == "Classify":
             logits = (output[1] if isinstance(output, tuple) else output)[0]
-            return logits[logits.argmax() if self.number is None else self.number].view(1, 1)
+            number = int(logits.argmax()) if self.number is None else self.number
+            self.explained = (Prediction(number, logits.detach().softmax(0)[number].item(), None),)
+            return logits[number].view(1, 1)
         while isinstance(output, (tuple, list)):  # the predictions come first, before masks and what a loss takes
             output = output[0]
-        scores = self.scores(output)
+        scores, labels, boxes = self.predictions(output)
         if not len(scores):
             raise ValueError(f"nothing of class {self.number} is predicted in this picture")
-        kept = scores[(scores >= self.conf) | (scores == scores.max())]
-        return torch.logit(kept, eps=1e-6).sum().view(1, 1)
+        kept = (scores >= self.conf) | (scores == scores.max())
+        self.explained = self.objects(scores[kept].detach(), labels[kept], boxes[kept].detach(), image)
+        return torch.logit(scores[kept], eps=1e-6).sum().view(1, 1)
 
-    def scores(self, predictions: torch.Tensor) -> torch.Tensor:
-        """Return the score of each prediction."""
+    def predictions(self, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return score, class and box of each prediction, the box in the head's own form."""
         head = self.network.model[-1]
         is_transformer = type(head).__name__ == "RTDETRDecoder"
         if getattr(head, "end2end", False) or (is_transformer and hasattr(head, "postprocess")):
-            score, label = predictions[0, :, 4], predictions[0, :, 5]
-            return score if self.number is None else score[label == self.number]
-        rows = predictions[0].T if is_transformer else predictions[0]
-        classes = rows[4 : 4 + head.nc]
-        return classes.max(0).values if self.number is None else classes[self.number]
+            boxes, scores, labels = output[0, :, :4], output[0, :, 4], output[0, :, 5]
+            chosen = slice(None) if self.number is None else labels == self.number
+            return scores[chosen], labels[chosen], boxes[chosen]
+        rows = output[0] if is_transformer else output[0].T
+        scores, labels = rows[:, 4 : 4 + head.nc].max(1)
+        if self.number is not None:
+            scores, labels = rows[:, 4 + self.number], torch.full_like(labels, self.number)
+        return scores, labels, rows[:, :4]
+
+    def objects(
+        self, scores: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor, image: torch.Tensor
+    ) -> tuple[Prediction, ...]:
+        """Return predictions, the best one of each object."""
+        from torchvision.ops import batched_nms
+        from ultralytics.utils.ops import clip_boxes, xywh2xyxy
+
+        head = self.network.model[-1]
+        name = type(head).__name__
+        if name == "RTDETRDecoder":  # in shares of the image
+            boxes = boxes * boxes.new_tensor(image.shape[-1:-3:-1]).repeat(2)
+        if not getattr(head, "end2end", False) or "OBB" in name:
+            boxes = xywh2xyxy(boxes)
+        boxes = clip_boxes(boxes.clone(), image.shape[-2:])
+        best = batched_nms(boxes, scores, labels, SAME_OBJECT).tolist()
+        return tuple(Prediction(int(labels[i]), float(scores[i]), tuple(map(round, boxes[i].tolist()))) for i in best)

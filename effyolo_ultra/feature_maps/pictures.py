@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ COLOURS = "viridis"  # rises evenly in lightness: the same in grey, and for colo
 OPACITY = 0.6
 COLUMNS = 5  # at most
 SIDE = 2.2  # of a panel, inches
+NAMED, LOGGED = 3, 10  # predictions, at most, in a title and in the log
 
 
 def features(
@@ -42,13 +43,15 @@ def features(
     """Draw the feature maps of a network for one picture, laid over the picture.
 
     The picture is made the network's input as in Ultralytics' `predict`. A feature map is shown from its smallest value
-    (dark) to its largest (bright), so that the colours of two maps are not to be compared.
+    (dark) to its largest (bright), so that the colours of two maps are not to be compared. Class-activation maps are
+    drawn with the boxes of the predictions that they explain, which are logged too.
 
     Args:
         model: Path of a .pt file, or an `ultralytics.YOLO`.
         image: The picture to look at.
         output: The folder to write into, by default `<name of the picture>-features`.
-        layers: Numbers of rows of the model YAML; by default, without `cam`, all that compute something.
+        layers: Numbers of rows of the model YAML but the last one, the head, which gives no feature maps; by default,
+            without `cam`, all that compute something.
         reduce: What to show of a feature map: the 'mean' or the 'max' of its channels.
         top: Instead, show so many of its channels one by one, those with the largest mean of absolute values.
         cam: Draw class-activation maps on the feature maps that the head takes: 'eigen' (EigenCAM, has no gradients),
@@ -86,7 +89,8 @@ def features(
     if cam is not None:
         maps = activation_maps(open_yolo(model).model, seen.image, cam, number, conf)
         of_class = "" if number is None else f"_{yolo.names[number]}"
-        figures[f"cam_{cam}{of_class}.png"] = figure_of_cam(picture, maps, of_class[1:])
+        figures[f"cam_{cam}{of_class}.png"] = figure_of_cam(picture, maps, yolo.names)
+        log(maps, yolo.names, cam, conf)
     folder = Path(f"{Path(image).stem}-features" if output is None else output)
     return write(figures, folder, overwrite)
 
@@ -131,12 +135,43 @@ def figures_of_row(picture: np.ndarray, row: FeatureMaps, reduce: str, top: int 
     return figures
 
 
-def figure_of_cam(picture: np.ndarray, maps: ActivationMaps, of_class: str) -> Figure:
-    """Return the picture of class-activation maps."""
+def figure_of_cam(picture: np.ndarray, maps: ActivationMaps, names: Mapping[int, str]) -> Figure:
+    """Return the picture of class-activation maps, with the boxes of what they explain."""
+    from matplotlib.patches import Rectangle
+
     panels: list[Panel] = [("input", None)]
     if len(maps.levels) > 1:
         panels.append(("mean of the levels", maps.together))
-    return figure_of(picture, [*panels, *maps.levels.items()], maps.title + (f", class {of_class}" if of_class else ""))
+    panels += [(f"{level}: flat" if level in maps.flat else level, values) for level, values in maps.levels.items()]
+    text = [f"{names[found.number]} {found.score:.2g}" for found in maps.explained[:NAMED]]
+    more = len(maps.explained) - NAMED
+    title = f"{maps.title} of {', '.join(text)}{f' and {more} more' if more > 0 else ''}" if text else maps.title
+    figure = figure_of(picture, panels, title)
+    for x1, y1, x2, y2 in (found.xyxy for found in maps.explained if found.xyxy):
+        figure.axes[0].add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, color="white", linewidth=1))
+    return figure
+
+
+def log(maps: ActivationMaps, names: Mapping[int, str], cam: str, conf: float) -> None:
+    """Log what class-activation maps explain, and warn of those that show nothing."""
+    from ultralytics.utils import LOGGER
+
+    for found in maps.explained[:LOGGED]:
+        where = "" if found.xyxy is None else f" in the box {', '.join(map(str, found.xyxy))}"
+        best = f", the best one, as none reaches {conf}" if found.xyxy and found.score < conf else ""
+        LOGGER.info(f"{maps.title} explains class {names[found.number]}, score {found.score:.2g}{where}{best}")
+    if len(maps.explained) > LOGGED:
+        LOGGER.info(f"{maps.title} explains {len(maps.explained) - LOGGED} more")
+    if maps.flat:
+        rests = "" if len(maps.flat) == len(maps.levels) else ", which rests on other levels"
+        advice = [
+            *(["take cam layer or hires, which weigh each cell"] if cam == "grad" else []),
+            *(["lower conf (--conf) to explain more predictions"] if maps.explained and maps.explained[0].xyxy else []),
+        ]
+        LOGGER.warning(
+            f"{maps.title} of {', '.join(maps.flat)} is flat: nothing there speaks for what is explained{rests};"
+            f" {', or '.join(advice) or 'take cam eigen, which needs no prediction'}"
+        )
 
 
 def size_of(x: torch.Tensor) -> str:

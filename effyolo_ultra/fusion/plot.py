@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from effyolo_ultra._output import check_free
 from effyolo_ultra.fusion.edges import FusionEdge, Model, fusion_weights
 from effyolo_ultra.fusion.table import cell_name, layer_name
 
@@ -47,13 +48,10 @@ def plot_fusion_weights(model: Model | Any, path: str | os.PathLike[str], *, ove
 
 
 def check_target(path: Path, overwrite: bool) -> None:
-    """Refuse a path whose suffix is no picture's, or that is in use."""
+    """Refuse a path whose suffix is no picture's, or that cannot be written."""
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"a picture ends in {', '.join(SUFFIXES)}, not '{path.name}'")
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"'{path}' is there already; choose another name, or ask to replace it (overwrite=True, --overwrite)"
-        )
+    check_free(path, overwrite)
 
 
 def draw_network(edges: Sequence[FusionEdge]) -> Figure:

@@ -27,9 +27,10 @@ TRAIN_ARGS = frozenset(
     fraction freeze multi_scale overlap_mask mask_ratio dropout lr0 lrf momentum weight_decay warmup_epochs
     warmup_momentum warmup_bias_lr box cls cls_pw dfl pose kobj rle angle dlog dgrad dlam nbs hsv_h hsv_s hsv_v degrees
     translate scale shear perspective flipud fliplr bgr mosaic mixup cutmix copy_paste copy_paste_mode auto_augment
-    erasing max_det iou classes
+    erasing max_det iou classes pretrained
     """.split()
 )
+NAMES_OF_FILES = ("data", "pretrained")  # shared without the folder
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,11 @@ def check_train_args(args: Mapping[str, Any]) -> None:
     for key, value in args.items():
         if key not in TRAIN_ARGS or not is_argument(value):
             raise SharingError(f"{METADATA}: {key}={shortened(value)} in 'train_args' is no argument to share")
-    data = args.get("data")
-    if data is not None and not (isinstance(data, str) and BARE_NAME.fullmatch(data)):
-        raise SharingError(f"{METADATA}: data={shortened(data)} in 'train_args' must be the name of a file")
+    for key in NAMES_OF_FILES:
+        value = args.get(key)
+        is_answer = value is None or (key == "pretrained" and isinstance(value, bool))
+        if not is_answer and not (isinstance(value, str) and BARE_NAME.fullmatch(value)):
+            raise SharingError(f"{METADATA}: {key}={shortened(value)} in 'train_args' must be the name of a file")
     try:
         check_cfg(dict(args))
     except (TypeError, ValueError) as error:
@@ -202,12 +205,12 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def shareable_args(args: Mapping[str, Any], task: str) -> dict[str, Any]:
-    """Return the arguments of a training that mean something on another machine, the data by its bare name."""
+    """Return the arguments of a training that mean something on another machine, files by their bare names."""
     shared = {}
     for key in sorted(TRAIN_ARGS & args.keys()):
         value = args[key]
         value = list(value) if isinstance(value, tuple) else value
-        if key == "data" and isinstance(value, str):
+        if key in NAMES_OF_FILES and isinstance(value, str):
             value = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
         try:
             check_train_args({key: value})

@@ -9,21 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from effyolo_ultra import _output
 from effyolo_ultra.sharing.contents import LIMITS
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Refuse a path that is in use, or in no folder."""
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"'{path}' is there already; choose another name, or ask to replace it (overwrite=True, --overwrite)"
-        )
+    """Refuse a path that is in use, in no folder, or a folder of other files."""
+    _output.check_free(path, overwrite)
     if path.is_dir() and not {entry.name for entry in os.scandir(path)} <= set(LIMITS):
         raise FileExistsError(
             f"the folder '{path}' holds other files than those of a shared variant: it is not replaced"
         )
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder '{path.parent}'")
 
 
 @contextmanager

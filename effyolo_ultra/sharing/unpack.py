@@ -110,8 +110,6 @@ def describe(network: nn.Module, metadata: Metadata, title: str) -> None:
 
 def save(network: nn.Module, metadata: Metadata, output: Path, overwrite: bool) -> None:
     """Write a checkpoint like the one that a training leaves."""
-    from ultralytics.utils import DEFAULT_CFG_DICT
-
     checkpoint: dict[str, Any] = {
         "date": metadata.date,
         "version": metadata.versions.get("ultralytics", ""),
@@ -124,7 +122,7 @@ def save(network: nn.Module, metadata: Metadata, output: Path, overwrite: bool) 
         "updates": None,
         "optimizer": None,
         "scaler": None,
-        "train_args": {**DEFAULT_CFG_DICT, **metadata.train_args},
+        "train_args": metadata.train_args,  # Ultralytics fills in its defaults; here they would be claims
         "train_metrics": metadata.metrics,
     }
     with replacing(output, overwrite) as path:

@@ -62,10 +62,14 @@ def test_info(printed):
     assert "tf_efficientnet_b0.ns_jft_in1k" in text and "[1, 1, PyramidLevel, [3]]" in text
 
 
-def test_info_json(printed):
-    code, text = printed("info", SMALL, "--imgsz", "64", "--json")
-    found = json.loads(text)
-    assert code == 0 and found["network"]["imgsz"] == 64 and found["checkpoint"] is None
+def test_info_json_is_all_of_stdout(tmp_path):
+    """On a machine where Ultralytics has never run, which it says, with a size that the trainer rounds and warns of."""
+    command = [*COMMAND, "info", SMALL, "--imgsz", "50", "--json"]
+    environment = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and "must be multiple of max stride 32" in done.stderr
+    found = json.loads(done.stdout)
+    assert found["network"]["imgsz"] == 64 and found["checkpoint"] is None
     assert sum(part["parameters"] for part in found["parts"]) == found["parameters"]
     assert sum(part["of_gflops"] for part in found["parts"]) == pytest.approx(1)
     assert [item["layer"] for item in found["weights"]] == [0, 1, None]
@@ -87,7 +91,8 @@ def test_diff_of_the_same_and_of_nothing(printed, capsys, model_yaml):
     code, text = printed("diff", file, model_yaml(stock.replace("nc: 2", "nc: 3"), "b.yaml"), "--json")
     found = json.loads(text)
     assert code == 1 and found["same"] is False and found["keys"] == [{"key": "nc", "before": 2, "after": 3}]
-    assert main(["diff", file, "gone.pt"]) == 2
+    broken = model_yaml(stock.replace("[8, 3, 8]", "[]"), "c.yaml")  # nothing is built before both are found
+    assert main(["diff", broken, "gone.pt"]) == 2
     assert "gone.pt" in capsys.readouterr().err
 
 

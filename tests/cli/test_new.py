@@ -1,5 +1,6 @@
 """`effyolo new`."""
 
+import pytest
 import yaml
 
 from effyolo_ultra import compose
@@ -34,6 +35,12 @@ def test_overwrite(tmp_path, capsys):
     assert "there already" in capsys.readouterr().err and path.read_text(encoding="utf-8") == "mine"
     assert main([*arguments, "--overwrite"]) == 0
     assert yaml.safe_load(path.read_text(encoding="utf-8"))["head"][-1][2] == "Classify"
+
+
+@pytest.mark.parametrize(("name", "message"), [("gone/mine.yaml", "no folder"), ("mine.txt", "ends in .yaml")])
+def test_output_is_looked_at_before_anything_is_composed(tmp_path, capsys, name, message):
+    assert main(["new", "--backbone", "none-such", "-o", str(tmp_path / name)]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_bad_combination_is_one_line(capsys):

@@ -145,6 +145,12 @@ def test_light_on_demand(task):
     assert rows(compose(head="yolo26", task=task, light=True))[-1][2] == f"Light{head}"
 
 
+def test_light_heads_of_three_families_are_one():
+    """Their full heads differ in the convolutions that the light one replaces; the comment says so."""
+    assert len({str(yaml.safe_load(compose(neck="bifpn", head=head))) for head in ("yolov5", "yolov8", "yolo11")}) == 1
+    assert "the same as YOLOv8's" in compose(neck="bifpn", head="yolo11")
+
+
 def test_heavy_head_behind_bifpn():
     assert rows(compose(neck="bifpn", head="yolov8", light=False))[-1][2] == "Detect"
 
@@ -164,17 +170,18 @@ def test_bifpn_has_the_channels_and_cells_asked_for():
     [
         ({"backbone": "b33"}, "no backbone 'b33'"),
         ({"backbone": "convnext_tin"}, "Did you mean convnext_tiny"),
-        ({"backbone": "vit_tiny_patch16_224"}, "need P3 of the backbone, but vit_tiny_patch16_224 of timm gives P4"),
+        ({"backbone": "vit_tiny_patch16_224"}, "need P3 of the backbone, but vit_tiny_patch16_224 of timm gives P4: "),
+        ({"backbone": "vit_tiny_patch16_224", "levels": "3-4", "neck": "bifpn"}, "such as 4-5 (--levels 4-5)"),
         ({"neck": "fpn"}, "neck must be one of wpan, pan, bifpn, not 'fpn'. Did you mean bifpn"),
         ({"head": "yolov9"}, "head must be one of yolov5, yolov8"),
         ({"task": "seg"}, "task must be one of detect, segment"),
         ({"scale": "q"}, "scale must be one of n, s, m, l, x"),
         ({"levels": "3"}, "such as 3-5, not '3'"),
-        ({"levels": "5-3"}, "two or more"),
+        ({"levels": "5-3"}, "write 3-5, not '5-3'"),
         ({"levels": "3-9"}, "up to 8"),
         ({"levels": "4-4"}, "two or more"),
         ({"levels": [3, 5]}, "leave out no level"),
-        ({"levels": "6-7"}, "need P6 of the backbone"),
+        ({"levels": "6-7"}, "such as 5-6 (--levels 5-6)"),
         ({"channels": 64}, "those of neck bifpn"),
         ({"repeats": 3, "neck": "pan"}, "those of neck bifpn"),
         ({"channels": 65, "neck": "bifpn"}, "multiple of 8"),
@@ -183,7 +190,7 @@ def test_bifpn_has_the_channels_and_cells_asked_for():
         ({"head": "rtdetr"}, "needs a backbone or a scale"),
         ({"head": "rtdetr", "backbone": "b0", "light": True}, "no light form"),
         ({"head": "rtdetr", "backbone": "b0", "task": "pose"}, "has no task pose, only detect"),
-        ({"head": "yolo11", "neck": "bifpn", "light": False}, "the light head only"),
+        ({"head": "yolo11", "neck": "bifpn", "light": False}, "leave out --no-light (light=False)"),
     ],
 )
 def test_what_does_not_go_together_is_refused(given, message):

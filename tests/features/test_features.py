@@ -64,6 +64,19 @@ def test_activation_maps(yolo, picture, method):
     maps = activation_maps(yolo.model, seen.image, method)
     assert maps.together.shape == (64, 128) and list(maps.levels) == ["P3", "P4", "P5"]
     assert maps.together.min() >= 0 and 0.9 < maps.together.max() <= 1
+    if method != "eigen":
+        (found,) = open_yolo(yolo).predict(picture, imgsz=128, conf=1e-6, max_det=1, verbose=False)[0].boxes
+        assert (maps.explained[0].number, len(maps.explained)) == (found.cls, 1)
+        expected = [round(v / 0.75) for v in found.xyxy[0].tolist()]  # the picture is enlarged from 96 to 128
+        assert maps.explained[0].xyxy == pytest.approx(expected, abs=1)
+
+
+def test_what_is_explained_and_flat_maps_are_said(yolo, picture, tmp_path, lines):
+    """Of the best prediction alone, the levels that it does not come from show nothing."""
+    features(yolo, picture, tmp_path, imgsz=64, cam="grad", conf=0.99)
+    explained, flat = lines
+    assert "explains class" in explained and "in the box" in explained and "none reaches 0.99" in explained
+    assert "is flat" in flat and "cam layer" in flat and "--conf" in flat
 
 
 def test_layer_cam_against_its_definition(yolo, picture):

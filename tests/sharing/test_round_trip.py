@@ -91,6 +91,8 @@ def test_a_trained_network_of_the_zoo(trained, unpacked, folder):
     assert after[1].names == before[1].names == dict(enumerate(effyolo_ultra.shapes.CLASSES))
     assert after[0]["train_metrics"] == pytest.approx(before[0]["train_metrics"])
     assert after[0]["train_args"]["imgsz"] == 64 and after[0]["train_args"]["data"] == "small.yaml"
+    found, expected = (effyolo_ultra.model_info(path, 64) for path in (unpacked, trained))
+    assert found.weights == expected.weights and found.checkpoint.training["pretrained"] is False
 
 
 def test_nothing_of_the_machine_is_in_it(shared, trained, folder):

@@ -175,6 +175,8 @@ def test_cut_off_and_damaged(files, refused):
         ("train_args", {"data": "/etc/passwd"}, "data='/etc/passwd'"),
         ("train_args", {"data": "https://x.org/evil.yaml"}, "data='https"),
         ("train_args", {"data": "..\\up.yaml"}, "data="),
+        ("train_args", {"data": True}, "data=True"),
+        ("train_args", {"pretrained": "/home/x.pt"}, "pretrained='/home/x.pt'"),
         ("train_args", {"epochs": "many"}, "epochs=many"),
         ("train_args", {"imgsz": {"a": 1}}, "imgsz={'a': 1}"),
         ("kpt_names", {"0": "nose"}, "'kpt_names' must be"),
