@@ -96,7 +96,18 @@ def torch_init(trainer: Any) -> None:
                 module.reset_parameters()
 
 
-INITS = {"torch": torch_init}
+def small_init(trainer: Any) -> None:
+    """Give every convolution before a BatchNorm weights of one standard deviation, as all else in `torch_init`."""
+    torch_init(trainer)
+    for network in (trainer.model, trainer.ema.ema):
+        for name, module in network.named_modules():
+            plain = isinstance(module, torch.nn.Conv2d) and module.bias is None and "dfl" not in name
+            if plain and not name.endswith((".depthwise", ".conv.0")):
+                module.weight.data.mul_(SMALL / module.weight.std())
+
+
+SMALL = 0.02
+INITS = {"torch": torch_init, "small": small_init}
 
 
 def split(change: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -36,7 +36,6 @@ def prepare_phases(trainer: Any, network: nn.Module) -> None:
             " freeze layers by their numbers, such as freeze=10."
         )
     for backbone in backbones:
-        backbone.held = epochs > 0
         backbone.lr_mult = backbone.lr_mult if backbone.lr_mult != 1 else lr_mult  # what its row says goes first
     asked = epochs or split_optimizer(trainer.args.optimizer)[1]
     if asked and begin_epoch not in trainer.callbacks["on_train_epoch_start"]:
@@ -94,13 +93,15 @@ def hold(trainer: Any, epochs: int) -> None:
     """
     from ultralytics.utils import LOGGER, RANK
 
-    held = trainer.epoch < epochs
+    held, is_random = trainer.epoch < epochs, False
     for prefix, backbone in trainer.model.named_modules():
         if isinstance(backbone, TimmBackbone):
-            backbone.held = held
+            backbone.held = held  # of this network alone: its moving average is what is saved
+            is_random |= backbone.weights_from.startswith("random weights")
             for name, parameter in backbone.named_parameters(prefix):
                 always = any(frozen in name for frozen in trainer.freeze_layer_names)
                 parameter.requires_grad_(not (held or always))
     if RANK in (-1, 0) and trainer.epoch in (trainer.start_epoch, epochs):
+        log = LOGGER.warning if held and is_random else LOGGER.info
         text = f"is frozen up to epoch {epochs}" if held else f"learns from epoch {trainer.epoch + 1} on"
-        LOGGER.info(f"effyolo_ultra: the backbone {text}")
+        log(f"effyolo_ultra: the backbone {text}{', with random weights' if held and is_random else ''}")

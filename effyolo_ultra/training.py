@@ -64,8 +64,7 @@ def start(module: Pretrained, network: nn.Module, trainer: Any) -> None:
         log(f"effyolo_ultra: {where} {'had started' if trainer.resume else 'starts'} from {report}")
         if report.source.startswith("random weights") and getattr(module, "is_fixed", False):
             LOGGER.warning(
-                f"effyolo_ultra: {where} has frozen stages or statistics of random weights: they stay random as long as"
-                " they are frozen"
+                f"effyolo_ultra: {where} has frozen stages or statistics of random weights: they stay random"
             )
 
 

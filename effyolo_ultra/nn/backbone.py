@@ -141,7 +141,7 @@ class TimmBackbone(BackboneState):
     @property
     def is_fixed(self) -> bool:
         """Whether parts of it do not learn."""
-        return bool(self.frozen) or self.norm_eval or self.held
+        return bool(self.frozen) or self.norm_eval
 
     def use_sync_batch_norm(self) -> None:
         """Share batch statistics between processes, in place; activations that timm fuses into a norm are kept."""
