@@ -1,4 +1,4 @@
-"""The import hook: waits for three modules of Ultralytics and extends each as soon as its body has run.
+"""The import hook: waits for four modules of Ultralytics and extends each as soon as its body has run.
 
 Starting the interpreter (effyolo_ultra.pth, effyolo_ultra.start) and importing the package call `install()`. It runs in
 every process of the environment, so this file imports os and sys alone.
@@ -11,6 +11,7 @@ OPT_OUT = "EFFYOLO_ULTRA_NO_AUTOLOAD"
 
 # Module of Ultralytics -> the function of `effyolo_ultra._ultralytics` that extends it.
 HOOKS = {
+    "ultralytics.utils.checks": "patch_checks",
     "ultralytics.nn.tasks": "patch_tasks",
     "ultralytics.data.utils": "patch_data_utils",
     "ultralytics.engine.trainer": "patch_trainer",

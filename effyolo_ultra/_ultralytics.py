@@ -14,7 +14,7 @@ from effyolo_ultra.errors import UltralyticsVersionError, UnknownNameError, near
 
 
 def register() -> None:
-    """Make the modules, models and datasets of this package known to Ultralytics in this process.
+    """Make the modules, models, datasets and recipes of this package known to Ultralytics in this process.
 
     Starting the interpreter and importing this package do it too, unless EFFYOLO_ULTRA_NO_AUTOLOAD is set. Calling it
     again changes nothing.
@@ -22,14 +22,31 @@ def register() -> None:
     import ultralytics.data.utils
     import ultralytics.engine.trainer
     import ultralytics.nn.tasks
+    import ultralytics.utils.checks
 
+    patch_checks(ultralytics.utils.checks)
     patch_tasks(ultralytics.nn.tasks)
     patch_data_utils(ultralytics.data.utils)
     patch_trainer(ultralytics.engine.trainer)
 
 
+def patch_checks(checks: ModuleType) -> None:
+    """Let `ultralytics.utils.checks` find our model YAMLs and recipes."""
+    # How the file is found that `cfg=` names, and that of a model.
+    stock_check_yaml = wrappable(checks, "check_yaml", "file", "suffix", "hard")
+    if stock_check_yaml:
+
+        @functools.wraps(stock_check_yaml)
+        def check_yaml(file: str | Path, *args: Any, **kwargs: Any) -> Any:
+            return find(stock_check_yaml, ("models", "recipes"), file, *args, **kwargs)
+
+        wrap(checks, "check_yaml", check_yaml)
+
+
 def patch_tasks(tasks: ModuleType) -> None:
     """Let `ultralytics.nn.tasks` find our model YAMLs, build our rows and load our checkpoints."""
+    from ultralytics.utils import checks
+
     from effyolo_ultra._plugins import load_user_modules
     from effyolo_ultra.registry import IN_CHECKPOINTS, MODULES, WITH_FUSE
     from effyolo_ultra.user_modules import USER_MODULES
@@ -38,8 +55,6 @@ def patch_tasks(tasks: ModuleType) -> None:
     stock_parse_model = wrappable(tasks, "parse_model", "d", "ch", "verbose")
     # Reads the file that a model YAML's name means; its errors do not say what is wrong with a file.
     stock_yaml_model_load = wrappable(tasks, "yaml_model_load", "path")
-    # How yaml_model_load finds that file.
-    stock_check_yaml = wrappable(tasks, "check_yaml", "file", "suffix", "hard")
     # Loads a checkpoint into a network; a tensor of another backbone can have the same name and shape.
     stock_load = wrappable(tasks.BaseModel, "load", "self", "weights", "verbose")
     # Prepares a network for inference, but folds only BatchNorms of Ultralytics' own classes.
@@ -64,10 +79,6 @@ def patch_tasks(tasks: ModuleType) -> None:
 
         return load_model_yaml(stock_yaml_model_load, tasks, {**modules, **USER_MODULES}, path)
 
-    @functools.wraps(stock_check_yaml)
-    def check_yaml(file: str | Path, *args: Any, **kwargs: Any) -> Any:
-        return find(stock_check_yaml, "models", file, *args, **kwargs)
-
     @functools.wraps(stock_load)
     def load(self: Any, weights: Any, verbose: bool = True) -> None:
         from effyolo_ultra.training import load_network
@@ -85,7 +96,8 @@ def patch_tasks(tasks: ModuleType) -> None:
     wrap(tasks.BaseModel, "load", load)
     wrap(tasks.BaseModel, "fuse", fuse)
     wrap(tasks, "yaml_model_load", yaml_model_load)
-    wrap(tasks, "check_yaml", check_yaml)
+    patch_checks(checks)
+    tasks.check_yaml = checks.check_yaml  # imported by name, before this package where that comes after Ultralytics
     # Imports yaml_model_load by name; it is there already where this package is imported after Ultralytics.
     engine = sys.modules.get("ultralytics.engine.model")
     if getattr(engine, "yaml_model_load", None) is stock_yaml_model_load:
@@ -101,7 +113,7 @@ def patch_data_utils(data_utils: ModuleType) -> None:
 
         @functools.wraps(stock_check_file)
         def check_file(file: str | Path, *args: Any, **kwargs: Any) -> Any:
-            return find(stock_check_file, "datasets", file, *args, **kwargs)
+            return find(stock_check_file, ("datasets",), file, *args, **kwargs)
 
         wrap(data_utils, "check_file", check_file)
 
@@ -129,10 +141,11 @@ def patch_trainer(trainer: ModuleType) -> None:
         return checkpoint
 
     @functools.wraps(stock_build_optimizer)
-    def build_optimizer(self: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+    def build_optimizer(self: Any, model: Any, name: str = "auto", *args: Any, **kwargs: Any) -> Any:
+        from effyolo_ultra.phases import split_optimizer
         from effyolo_ultra.training import apply_lr_mult
 
-        optimizer = stock_build_optimizer(self, model, *args, **kwargs)
+        optimizer = stock_build_optimizer(self, model, split_optimizer(name)[0], *args, **kwargs)
         apply_lr_mult(optimizer, model)
         return optimizer
 
@@ -140,7 +153,7 @@ def patch_trainer(trainer: ModuleType) -> None:
     wrap(trainer.BaseTrainer, "build_optimizer", build_optimizer)
 
 
-def find(stock: Callable[..., Any], kind: str, file: str | Path, *args: Any, **kwargs: Any) -> Any:
+def find(stock: Callable[..., Any], kinds: tuple[str, ...], file: str | Path, *args: Any, **kwargs: Any) -> Any:
     """Find a file as Ultralytics does, and where it finds none, by its bare name among ours."""
     from effyolo_ultra import zoo
 
@@ -148,14 +161,14 @@ def find(stock: Callable[..., Any], kind: str, file: str | Path, *args: Any, **k
     try:
         found = stock(file, *args, **kwargs)
     except FileNotFoundError as error:
-        ours = zoo.find(kind, name)
-        if ours:
+        if ours := zoo.find(name, *kinds):
             return str(ours)
-        hint = nearest(Path(name).name, zoo.list_datasets()) if kind == "datasets" else ""
+        # Of a model, the error of yaml_model_load says it.
+        hint = nearest(Path(name).name, [file for kind in kinds if kind != "models" for file in zoo.list_files(kind)])
         if hint:
             raise UnknownNameError(f"{error}.{hint}") from None
         raise
-    return found or str(zoo.find(kind, name) or "") or found
+    return found or str(zoo.find(name, *kinds) or "") or found
 
 
 def wrappable(

@@ -55,6 +55,10 @@ class WeightsUnreachableError(WeightsError, ConnectionError):
     """Pretrained weights that exist, but cannot be fetched from here now."""
 
 
+class TrainingError(EffYoloError, ValueError):
+    """Arguments of a training that ask for something that it cannot do."""
+
+
 class ModuleRegistrationError(EffYoloError, ValueError):
     """A module that cannot be registered, or whose package or file cannot be loaded."""
 

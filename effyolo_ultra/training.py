@@ -15,6 +15,7 @@ from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.nn.pretrained import Pretrained
+from effyolo_ultra.phases import prepare_phases
 from effyolo_ultra.weights.files import of_module
 from effyolo_ultra.weights.load import Report, put
 
@@ -28,6 +29,7 @@ def prepare_network(trainer: Any) -> None:
         trainer: An Ultralytics trainer whose `setup_model` has just run.
     """
     network = getattr(trainer.model, "student_model", trainer.model)
+    prepare_phases(trainer, network)
     for module in of_class(network, Pretrained):
         start(module, network, trainer)
     for backbone in of_class(network, TimmBackbone):
@@ -148,7 +150,7 @@ def freeze(backbone: TimmBackbone, trainer: Any) -> None:
     """Add the frozen stages to the trainer's `freeze`: what is frozen in another way, it would thaw with a warning."""
     names = [f"{backbone.i}.{name}" for name in backbone.frozen]
     given = trainer.args.freeze
-    given = list(range(given)) if isinstance(given, int) else given if isinstance(given, list) else []
+    given = list(range(given)) if isinstance(given, int) else given if isinstance(given, list) else [given or []]
     if names:
         trainer.args.freeze = [*given, *(name for name in names if name not in given)]
 

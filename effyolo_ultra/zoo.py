@@ -1,4 +1,4 @@
-"""The YAML files that this package ships: model YAMLs (the zoo) and dataset YAMLs."""
+"""The YAML files that this package ships: model YAMLs (the zoo), dataset YAMLs and recipes of trainings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent
 
 
 def folder(name: str) -> Path:
-    """Return the folder `models` or `datasets`: inside an installed package, beside it in a checkout."""
+    """Return the folder `recipes`, or `models` or `datasets`, which are beside the package in a checkout."""
     installed = PACKAGE / name
     return installed if installed.is_dir() else PACKAGE.parent / name
 
@@ -25,9 +25,9 @@ def list_models() -> list[str]:
     return sorted(name for path in folder("models").rglob("*.yaml") for name in names(path))
 
 
-def list_datasets() -> list[str]:
-    """Return the names of all dataset YAMLs."""
-    return sorted(path.name for path in folder("datasets").rglob("*.yaml"))
+def list_files(kind: str) -> list[str]:
+    """Return the names of all files in the folder `datasets` or `recipes`."""
+    return sorted(path.name for path in folder(kind).rglob("*.yaml"))
 
 
 def model_path(name: str) -> Path:
@@ -40,7 +40,7 @@ def model_path(name: str) -> Path:
         UnknownNameError: If the zoo has no such file; the message names the nearest ones.
     """
     base, _ = split_scale(name)
-    path = find("models", name) or find("models", base)
+    path = find(name, "models") or find(base, "models")
     if path is None:
         raise UnknownNameError(f"there is no model '{name}'.{nearest(name, list_models())}")
     check_scale_letter(name)
@@ -50,15 +50,17 @@ def model_path(name: str) -> Path:
 def check_scale_letter(name: str) -> None:
     """Raise an UnknownNameError for a model of the zoo whose name has a scale letter that the file does not know."""
     base, letter = split_scale(name)
-    path = find("models", base)
+    path = find(base, "models")
     if letter and path and letter not in scales(path) and not Path(name).exists() and not Path(base).exists():
         size = f"the scales {', '.join(scales(path))}" if scales(path) else f"one size only, and is called '{base}'"
         raise UnknownNameError(f"there is no model '{name}': it has {size}.")
 
 
-def find(kind: str, name: str) -> Path | None:
-    """Return the path of a shipped file by its bare name, None if there is none."""
-    return next(iter(sorted(folder(kind).rglob(name))), None) if re.fullmatch(r"[\w.+-]+\.ya?ml", name) else None
+def find(name: str, *kinds: str) -> Path | None:
+    """Return the path of a shipped file of these kinds by its bare name, None if there is none."""
+    if not re.fullmatch(r"[\w.+-]+\.ya?ml", name):
+        return None
+    return next((path for kind in kinds for path in sorted(folder(kind).rglob(name))), None)
 
 
 def names(path: Path) -> list[str]:

@@ -119,9 +119,11 @@ def expected_files(source):
     yamls = [
         f"effyolo_ultra/{p.relative_to(source).as_posix()}" for f in YAML_FOLDERS for p in (source / f).rglob("*.yaml")
     ]
+    recipes = [path.relative_to(source).as_posix() for path in (source / "effyolo_ultra" / "recipes").iterdir()]
     return {
         *code,
         *yamls,
+        *recipes,
         "effyolo_ultra/py.typed",
         "effyolo_ultra/zoo.json",
         "effyolo_ultra.pth",

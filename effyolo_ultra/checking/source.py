@@ -78,7 +78,7 @@ def locate(name: str) -> tuple[Path, str]:
         if Path(candidate).is_file():
             return Path(candidate), letter
     for candidate in dict.fromkeys((name, bare, split_scale(name)[0])):
-        if found := find("models", candidate) or tasks.check_yaml(candidate, hard=False):
+        if found := find(candidate, "models") or tasks.check_yaml(candidate, hard=False):
             return Path(found), letter
     stock = (Path(tasks.__file__).parents[1] / "cfg" / "models").rglob("*.yaml")
     others = [path.name for path in (*Path(name).parent.glob("*.y*ml"), *stock)]

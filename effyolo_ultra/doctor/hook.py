@@ -20,7 +20,8 @@ STARTUP_FILE = "effyolo_ultra.pth"
 REINSTALL = "pip install --force-reinstall --no-deps effyolo-ultra, or `import effyolo_ultra` in the script"
 # What _ultralytics.py wraps in each module.
 WRAPPED = {
-    "ultralytics.nn.tasks": ("parse_model", "yaml_model_load", "check_yaml", "BaseModel.load", "BaseModel.fuse"),
+    "ultralytics.utils.checks": ("check_yaml",),
+    "ultralytics.nn.tasks": ("parse_model", "yaml_model_load", "BaseModel.load", "BaseModel.fuse"),
     "ultralytics.data.utils": ("check_file",),
     "ultralytics.engine.trainer": ("BaseTrainer.setup_model", "BaseTrainer.build_optimizer"),
 }

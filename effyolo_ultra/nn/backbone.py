@@ -45,6 +45,7 @@ class TimmBackbone(BackboneState):
     """
 
     title = "backbone"
+    held = False  # whether all of it is frozen for now, in a training that begins so
     folded: Sequence[
         tuple[str, str]
     ] = ()  # the convolutions that do the work of a BatchNorm since `fuse`, and its name
@@ -124,7 +125,7 @@ class TimmBackbone(BackboneState):
 
     def train(self, mode: bool = True) -> TimmBackbone:
         """Set training mode, but for what is frozen or keeps its statistics."""
-        super().train(mode)
+        super().train(mode and not self.held)
         for name in self.frozen:
             self.get_submodule(name).eval()
         if self.norm_eval:

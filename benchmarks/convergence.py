@@ -1,0 +1,158 @@
+"""Trainings from scratch, side by side, for docs/training.md.
+
+python -m benchmarks.convergence --data shapes.yaml --models yolov5n.yaml yolov5n-effdet.yaml --seeds 0 1 2
+python -m benchmarks.convergence --data bccd.yaml --models yolov5n-effdet.yaml --change "" BiFPN.act_first=false
+python -m benchmarks.convergence --write        writes tables and plots of docs/training.json into docs/training.md
+
+A run that docs/training.json has already is left out, and each is written there when it ends, so a stop loses nothing.
+Several of these commands may run side by side. A change is a list like `lr0=0.01,BiFPN.act_first=false,
+LightDetect=Detect`: an argument of `yolo train`, an option of all rows of a module, another module in its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import itertools
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from benchmarks.page import ROOT
+
+RESULTS = ROOT / "docs" / "training.json"
+# No plots and no validation before the end: neither changes the network.
+TRAINING = {"device": "cpu", "workers": 0, "cache": "ram", "plots": False, "val": False, "pretrained": False}
+
+
+def main() -> None:
+    """Train what is missing, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="shapes.yaml", help="data YAML")
+    parser.add_argument("--models", nargs="+", default=[], help="model YAMLs, ours or of Ultralytics")
+    parser.add_argument("--change", nargs="+", default=[""], help="one run for each of these changes; '' is none")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--imgsz", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where the results are")
+    parser.add_argument("--write", action="store_true", help="write the page")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    for seed, change, model in itertools.product(given.seeds, given.change, given.models):
+        run = {"data": Path(given.data).stem, "model": Path(model).stem, "change": change, "seed": seed}
+        run.update({name: getattr(given, name) for name in ("epochs", "imgsz", "batch")})
+        if not any(run.items() <= done.items() for done in read(given.json)):
+            result = train(model, given.data, run)
+            with locked(given.json) as runs:
+                runs.append({**run, **result})
+            print(json.dumps({**run, **result}), flush=True)
+
+
+def train(model: str, data: str, run: dict[str, Any]) -> dict[str, Any]:
+    """Train a network and return what came out of it."""
+    import ultralytics
+    from ultralytics import YOLO
+
+    rows, arguments = split(run["change"])
+    arguments = {**TRAINING, **{key: run[key] for key in ("seed", "epochs", "imgsz", "batch")}, **arguments}
+    init = arguments.pop("init", None)
+    with tempfile.TemporaryDirectory() as folder:
+        network = YOLO(str(changed(model, rows, Path(folder))), verbose=False)
+        if init:
+            network.add_callback("on_pretrain_routine_end", INITS[init])
+        network.add_callback("on_pretrain_routine_end", speed_up)
+        start = time.process_time()
+        metrics = network.train(data=data, project=folder, name="run", verbose=False, **arguments)
+        seconds = time.process_time() - start
+    result = {"map": metrics.box.map, "map50": metrics.box.map50, "cpu_seconds": round(seconds)}
+    result["parameters"] = sum(p.numel() for p in network.model.parameters())
+    result["machine"] = f"{platform.machine()}, torch {torch.__version__}, ultralytics {ultralytics.__version__}"
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in result.items()}
+
+
+def speed_up(trainer: Any) -> None:
+    """Spare the CPU a quarter of the time, with the same numbers but for rounding."""
+    torch.set_flush_denormal(True)
+    for network in (trainer.model, trainer.ema.ema):
+        network.to(memory_format=torch.channels_last)
+
+
+def torch_init(trainer: Any) -> None:
+    """Start the convolutions of the backbone as torch does, and as all of Ultralytics' own start."""
+    for network in (trainer.model, trainer.ema.ema):
+        torch.manual_seed(trainer.args.seed)
+        for module in network.model[0].modules():
+            if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
+                module.reset_parameters()
+
+
+def small_init(trainer: Any) -> None:
+    """Give every convolution before a BatchNorm weights of one standard deviation, as all else in `torch_init`."""
+    torch_init(trainer)
+    for network in (trainer.model, trainer.ema.ema):
+        for name, module in network.named_modules():
+            plain = isinstance(module, torch.nn.Conv2d) and module.bias is None and "dfl" not in name
+            if plain and not name.endswith((".depthwise", ".conv.0")):
+                module.weight.data.mul_(SMALL / module.weight.std())
+
+
+SMALL = 0.02
+INITS = {"torch": torch_init, "small": small_init}
+
+
+def split(change: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split a change into that of rows and that of the arguments of the training."""
+    pairs = dict(part.split("=", 1) for part in change.split(",") if part)
+    of_rows = {key: yaml.safe_load(value) for key, value in pairs.items() if key[0].isupper()}
+    return of_rows, {key: yaml.safe_load(value) for key, value in pairs.items() if key not in of_rows}
+
+
+def changed(model: str, changes: dict[str, Any], folder: Path) -> Path:
+    """Write a model YAML with other rows into a folder, under the name that it has."""
+    from ultralytics.nn import tasks
+
+    document = tasks.yaml_model_load(model)
+    del document["yaml_file"]
+    for row in [*document["backbone"], *document["head"]]:
+        for key, value in changes.items():
+            module, _, option = key.partition(".")
+            if row[2] == module and not option:
+                row[2] = value
+            elif row[2] == module:
+                options = row[3].pop() if row[3] and isinstance(row[3][-1], dict) else {}
+                row[3].append({**options, option: value})
+    path = folder / Path(model).name
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the runs in a file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """Give the runs in a file to be changed, while no other process writes it."""
+    with open(Path(tempfile.gettempdir()) / "convergence.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        runs = read(path)
+        yield runs
+        lines = ",\n".join(json.dumps(run) for run in sorted(runs, key=lambda run: json.dumps(run)))
+        new = path.with_suffix(".new")
+        new.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        new.replace(path)
+
+
+if __name__ == "__main__":
+    main()
