@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
-from effyolo_ultra.shapes import CLASSES, make_shapes
+from effyolo_ultra.shapes import CLASSES
 
+DATA = {"path": "small", "train": "images/train", "val": "images/val", "names": dict(enumerate(CLASSES))}
+DRAW = "from effyolo_ultra.shapes import make_shapes; make_shapes(yaml['path'], train=16, val=4, imgsz=64)"
 MODULE = """\
 from torch import nn
 from effyolo_ultra import register_module
@@ -33,14 +35,12 @@ head:
 
 
 def write_folder(folder: Path) -> None:
-    """Write small.yaml with its pictures, mine.py, own.yaml and b0.pth."""
+    """Write small.yaml, whose pictures are drawn when they are first needed, mine.py, own.yaml and b0.pth."""
     import timm
     import torch
 
-    make_shapes(folder / "small", train=16, val=4, imgsz=64)
-    data = {"path": str(folder / "small"), "train": "images/train", "val": "images/val"}
-    text = json.dumps({**data, "names": dict(enumerate(CLASSES))})  # JSON is YAML
-    (folder / "small.yaml").write_text(text, encoding="utf-8")
+    data = {**DATA, "path": str(folder / "small"), "download": DRAW}
+    (folder / "small.yaml").write_text(json.dumps(data), encoding="utf-8")  # JSON is YAML
     (folder / "mine.py").write_text(MODULE, encoding="utf-8")
     (folder / "own.yaml").write_text(MODEL, encoding="utf-8")
     torch.save(timm.create_model("tf_efficientnet_b0").state_dict(), folder / "b0.pth")

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import multiprocessing
-import os
 import sys
 from pathlib import Path
 
@@ -35,7 +34,7 @@ class OnCPU:
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.ddp, self.world_size = LOCAL_RANK == -1, self.world_size or RANKS
-        self.args.workers = 1  # on a CPU Ultralytics takes none
+        self.args.workers = int(RANK <= 0)  # on a CPU Ultralytics takes none
         self.record = {"raised": "", "pictures": []}
 
     def _setup_ddp(self):

@@ -9,7 +9,8 @@ from ultralytics import YOLO
 
 
 def main():
-    model, run = (str(Path(argument).absolute()) for argument in sys.argv[1:])
+    model, run = sys.argv[1], str(Path(sys.argv[2]).absolute())
+    model = str(Path(model).absolute()) if Path(model).is_file() else model  # a trial runs in a folder of its own
     ray.init(num_cpus=2, include_dashboard=False)
     results = YOLO(model).tune(
         use_ray=True,
