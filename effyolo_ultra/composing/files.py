@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch import nn
 
+from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra._probe import drop_batch_norms
 from effyolo_ultra.document import listed
 from effyolo_ultra.errors import ModelYAMLError
@@ -41,12 +42,10 @@ def write_model(text: str, path: str | os.PathLike[str], *, overwrite: bool = Fa
     """
     path = Path(path)
     check_name(text, path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"'{path}' is there already; choose another name, or ask to replace it (overwrite=True, --overwrite)"
-        )
+    check_free(path, overwrite)
     try_model(text, path.name)
-    path.write_text(text, encoding="utf-8")
+    with replacing(path, overwrite) as beside:
+        beside.write_text(text, encoding="utf-8")
     return path
 
 
