@@ -133,11 +133,12 @@ def patch_trainer(trainer: ModuleType) -> None:
     @functools.wraps(stock_setup_model)
     def setup_model(self: Any) -> Any:
         from effyolo_ultra.fusion.course import watch
-        from effyolo_ultra.training import prepare_network
+        from effyolo_ultra.training import prepare_network, save_whole
 
         checkpoint = stock_setup_model(self)
         prepare_network(self)
         watch(self)
+        save_whole(self)
         return checkpoint
 
     @functools.wraps(stock_build_optimizer)

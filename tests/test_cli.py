@@ -192,15 +192,10 @@ def test_spawned_child(folder):
     assert done.stdout.strip().splitlines()[-1:] == ["BiFPN"], done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("model", ["yolov5n-effdet.yaml", "checkpoint"])
-def test_worker_file_of_multi_gpu_training(folder, model):
+def test_worker_file_of_multi_gpu_training(folder):
     """Ultralytics writes this file and starts one process a GPU with it; here one process runs it, on the CPU."""
-    if model == "checkpoint":
-        YOLO("yolov5n-effdet.yaml").save(folder / "start.pt")
-        model = "start.pt"
-    name = f"ddp-{Path(model).suffix[1:]}"
-    args = {"model": model, "data": "small.yaml", "epochs": 1, "project": str(folder / "runs"), "name": name}
-    args |= {"imgsz": 64, "batch": 8, "workers": 0, "device": "cpu", "plots": False}
+    args = {"model": "yolov5n-effdet.yaml", "data": "small.yaml", "epochs": 1, "project": str(folder / "runs")}
+    args |= {"imgsz": 64, "batch": 8, "workers": 0, "device": "cpu", "plots": False, "name": "ddp"}
     code = (
         "from ultralytics.models.yolo.detect import DetectionTrainer\n"
         "from ultralytics.utils.dist import generate_ddp_file\n"
@@ -211,7 +206,7 @@ def test_worker_file_of_multi_gpu_training(folder, model):
     worker = made.stdout.strip().splitlines()[-1]
     done = subprocess.run([sys.executable, worker], cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert next(folder.rglob(f"{name}/weights/best.pt")).is_file()
+    assert next(folder.rglob("ddp/weights/best.pt")).is_file()
 
 
 def test_errors_reach_the_user_of_the_command(folder):

@@ -1,6 +1,12 @@
 """Fresh processes: whatever is imported first, the modules are known and the checkpoints load."""
 
+import os
+
 import pytest
+from ultralytics.models.yolo.detect import DetectionTrainer
+
+from benchmarks.processes.checks import check_group, end, launch, launch_hosts
+from benchmarks.processes.folder import write_folder
 
 BUILD = "from ultralytics import YOLO; assert len(YOLO('yolov5n-effdet.yaml').model.model[1].cells) == 3"
 
@@ -60,3 +66,20 @@ def test_changed_ultralytics_is_named_and_stock_goes_on(run_python, tmp_path):
     done = run_python(code, cwd=tmp_path, EFFYOLO_ULTRA_NO_AUTOLOAD="1")
     assert "ultralytics.nn.tasks.parse_model takes (d, ch), expected (d, ch, verbose)" in done.stdout
     assert __import__("ultralytics").__version__ in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not hasattr(DetectionTrainer, "_build_train_pipeline"), reason="this Ultralytics has no place to put gloo in"
+)
+def test_groups_of_processes_at_once_in_one_folder(tmp_path):
+    """One by Ultralytics' own script, one by a torchrun for each host; none has found the pictures drawn."""
+    write_folder(tmp_path)
+    end(
+        launch(tmp_path, "own.pt", "runs/script", "spawn"),
+        *launch_hosts(tmp_path, "own.yaml", "runs/hosts", "forkserver"),
+    )
+    check_group(tmp_path, "runs/script", "spawn")
+    check_group(tmp_path, "runs/hosts", "forkserver")
+    assert sorted(os.listdir(tmp_path / "runs")) == ["hosts", "script"]
+    assert len(list(tmp_path.glob("small/images/*/*.jpg"))) == 20 and not list(tmp_path.glob(".small*"))

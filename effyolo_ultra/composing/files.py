@@ -12,7 +12,7 @@ import torch
 import yaml
 from torch import nn
 
-from effyolo_ultra._output import check_free
+from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra._probe import drop_batch_norms
 from effyolo_ultra.document import listed
 from effyolo_ultra.errors import ModelYAMLError
@@ -44,7 +44,8 @@ def write_model(text: str, path: str | os.PathLike[str], *, overwrite: bool = Fa
     path = check_output(path, overwrite)
     check_name(text, path)
     try_model(text, path.name)
-    path.write_text(text, encoding="utf-8")
+    with replacing(path, overwrite) as beside:
+        beside.write_text(text, encoding="utf-8")
     return path
 
 

@@ -10,7 +10,7 @@ from effyolo_ultra._open import Source, open_model
 from effyolo_ultra.drawing.graph import Box, Graph, graph_of
 from effyolo_ultra.drawing.layout import FONT, Layout, Place, lay_out, text_width
 from effyolo_ultra.drawing.routes import rounded, ways_of
-from effyolo_ultra.fusion.plot import INK, check_target
+from effyolo_ultra.fusion.plot import INK, check_target, save_picture
 from effyolo_ultra.network import Network, describe
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def draw(model: Source, path: str | os.PathLike[str], *, title: str = "", overwr
     is_yaml = isinstance(model, (str, os.PathLike)) and Path(model).suffix in (".yaml", ".yml")
     module = open_model(model)
     network = describe(module, IMGSZ)
-    figure_of(graph_of(network, module, is_weighted=not is_yaml), network, title).savefig(path, dpi=200)
+    figure = figure_of(graph_of(network, module, is_weighted=not is_yaml), network, title)
+    save_picture(figure, path, overwrite, dpi=200)
     return path
 
 

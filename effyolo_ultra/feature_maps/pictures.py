@@ -12,6 +12,7 @@ import torch
 
 from effyolo_ultra.feature_maps.cam import ActivationMaps, activation_maps, cam_class, class_number
 from effyolo_ultra.feature_maps.maps import FeatureMaps, look, open_yolo
+from effyolo_ultra.fusion.plot import save_picture
 from effyolo_ultra.nn._checks import check_choice, check_int, check_number
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def write(figures: dict[str, Figure], folder: Path, overwrite: bool) -> list[Pat
         )
     folder.mkdir(parents=True, exist_ok=True)
     for figure, path in zip(figures.values(), paths):
-        figure.savefig(path, dpi=120)
+        save_picture(figure, path, overwrite, dpi=120)
     return paths
 
 

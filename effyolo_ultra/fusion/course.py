@@ -6,12 +6,13 @@ The weights are those of the moving average (EMA), which is what Ultralytics val
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from effyolo_ultra._output import WholeFile
 from effyolo_ultra.fusion.edges import FusionEdge, fusion_weights
 from effyolo_ultra.fusion.table import cell_name, layer_name
 from effyolo_ultra.nn.fusion import FusionWeights
@@ -73,11 +74,9 @@ def write_csv(trainer: Any) -> None:
     _, *before = read(path) or [header]
     rows = [row for row in before if len(row) == len(header) and int(row[0]) < epoch]
     rows.append([str(epoch), *(f"{edge.weight:.6g}" for edge in edges)])
-    # A training may be killed at any moment: either the old file is there, or the new one.
-    new = path.with_name(f".{path.name}")
-    with open(new, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-    os.replace(new, path)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([header, *rows])
+    WholeFile(path).write_bytes(text.getvalue().encode())
 
 
 def draw_csv(trainer: Any) -> None:

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effyolo_ultra._output import check_free
+from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra.fusion.edges import FusionEdge, Model, fusion_weights
 from effyolo_ultra.fusion.table import cell_name, layer_name
 
@@ -43,7 +43,7 @@ def plot_fusion_weights(model: Model | Any, path: str | os.PathLike[str], *, ove
     edges = fusion_weights(model)
     if not edges:
         raise ValueError("the network has no weighted fusion (BiFPN, BiFPN_Add or BiFPN_Concat): nothing to draw")
-    draw_network(edges).savefig(path, dpi=150)
+    save_picture(draw_network(edges), path, overwrite, dpi=150)
     return path
 
 
@@ -52,6 +52,12 @@ def check_target(path: Path, overwrite: bool) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"a picture ends in {', '.join(SUFFIXES)}, not '{path.name}'")
     check_free(path, overwrite)
+
+
+def save_picture(figure: Figure, path: Path, overwrite: bool, dpi: int) -> None:
+    """Write a picture, which gets its name when it is complete."""
+    with replacing(path, overwrite) as beside:
+        figure.savefig(beside, format=path.suffix.lower()[1:], dpi=dpi)
 
 
 def draw_network(edges: Sequence[FusionEdge]) -> Figure:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from effyolo_ultra._output import naming
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -105,9 +107,10 @@ def new_folder(target: Path) -> Iterator[Path]:
     folder = target.with_name(f"{_prefix(target)}{secrets.token_hex(4)}{SUFFIX}")
     try:
         folder.mkdir()
-        yield folder
-        with suppress(OSError):
-            target.rmdir()  # only an empty folder: Windows does not rename onto it
-        os.rename(folder, target)
+        with naming(target):
+            yield folder
+            with suppress(OSError):
+                target.rmdir()  # only an empty folder: Windows does not rename onto it
+            os.rename(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

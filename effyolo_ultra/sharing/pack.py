@@ -16,6 +16,7 @@ from torch import nn
 
 from effyolo_ultra import __version__
 from effyolo_ultra._open import open_checkpoint
+from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra.checking.passes import OF_HEAD, OF_TASK, silence
 from effyolo_ultra.checking.passes import tensors as tensors_in
 from effyolo_ultra.errors import EffYoloError, SharingError, WeightsError
@@ -27,6 +28,7 @@ from effyolo_ultra.sharing.card import card, picture
 from effyolo_ultra.sharing.contents import (
     CARD,
     LICENSE,
+    LIMITS,
     METADATA,
     MODEL,
     PICTURE,
@@ -36,7 +38,6 @@ from effyolo_ultra.sharing.contents import (
     write_zip,
 )
 from effyolo_ultra.sharing.metadata import Metadata, is_text, shareable_args, shareable_metrics
-from effyolo_ultra.sharing.output import check_free, replacing
 from effyolo_ultra.sharing.unpack import network_of
 
 AGPL = "AGPL-3.0"  # the licence of Ultralytics, whose networks and training code a variant is made of
@@ -63,11 +64,11 @@ def pack(model: str | os.PathLike[str], output: str | os.PathLike[str], *, overw
     output = Path(output)
     if not is_folder and output.suffix.lower() not in ("", ".zip"):
         raise SharingError(f"a shared variant is a .zip file or a folder, not '{output.name}'; a folder ends in '/'")
-    check_free(output, overwrite)
+    check_free(output, overwrite, LIMITS)
     files = pack_files(Path(model), output.stem if output.suffix.lower() == ".zip" else output.name)
     for name, content in files.items():
         check_size(output, name, len(content))
-    with replacing(output, overwrite) as path:
+    with replacing(output, overwrite, LIMITS) as path:
         (write_zip if output.suffix.lower() == ".zip" and not is_folder else write_folder)(files, path)
     return output
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra.errors import SharingError
 from effyolo_ultra.nn.pretrained import Pretrained
 from effyolo_ultra.sharing import build, tensors
 from effyolo_ultra.sharing.contents import CARD, METADATA, MODEL, WEIGHTS, read
 from effyolo_ultra.sharing.metadata import Metadata, from_json
-from effyolo_ultra.sharing.output import check_free, replacing
 
 
 def unpack(variant: str | os.PathLike[str], output: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -125,5 +126,7 @@ def save(network: nn.Module, metadata: Metadata, output: Path, overwrite: bool) 
         "train_args": metadata.train_args,  # Ultralytics fills in its defaults; here they would be claims
         "train_metrics": metadata.metrics,
     }
+    buffer = io.BytesIO()  # torch itself does not say that a disk is full
+    torch.save(checkpoint, buffer)
     with replacing(output, overwrite) as path:
-        torch.save(checkpoint, path)
+        path.write_bytes(buffer.getbuffer())

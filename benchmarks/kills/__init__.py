@@ -1,0 +1,1 @@
+"""Kills and full disks: what docs/reliability.md says was tried."""

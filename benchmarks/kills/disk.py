@@ -1,0 +1,31 @@
+"""A small disk in memory, for who may mount one."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def mount(folder: Path, *options: str) -> None:
+    """Mount a disk in memory."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)], check=True)
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: float) -> Iterator[Callable[[float], None]]:
+    """Mount a small disk; yields a function that gives it another size, 0 for no more room than is used.
+
+    Raises:
+        subprocess.CalledProcessError: Where one may not mount.
+    """
+
+    def resize(megabytes: float) -> None:
+        used = sum(4096 * (-(-file.stat().st_size // 4096) + 1) for file in folder.rglob("*"))
+        mount(folder, "remount", f"size={max(int(megabytes * 2**20), used)}")
+
+    folder.mkdir()
+    mount(folder, f"size={int(megabytes * 2**20)}")
+    try:
+        yield resize
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

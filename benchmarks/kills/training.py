@@ -1,0 +1,139 @@
+"""Trainings that are killed at random moments, or in the middle of writing last.pt, and resumed."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.kills.disk import small_disk
+from benchmarks.page import ROOT
+
+YOLO_COMMAND = str(Path(sysconfig.get_path("scripts"), "yolo"))
+MODEL, STOCK = "yolov5n-effdet.yaml", "yolov5n.yaml"
+EPOCHS = 10
+NO_CHECKPOINT = "does not exist"
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a training."""
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    given = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "YOLO_AUTOINSTALL": "false", "HF_HUB_OFFLINE": "1"}
+    return {**os.environ, **given}
+
+
+def train(folder: Path, run: Path, **more) -> subprocess.Popen:
+    """Start a training with the stock command."""
+    given = {"model": MODEL, "data": "small.yaml", "imgsz": 64, "batch": 8, "epochs": EPOCHS, "device": "cpu"}
+    given |= {"plots": False, "pretrained": False, "project": run.parent, "name": run.name, "exist_ok": True, **more}
+    return start(folder, YOLO_COMMAND, "train", *(f"{key}={value}" for key, value in given.items()))
+
+
+def resume(folder: Path, run: Path) -> subprocess.Popen:
+    """Start the resumption of a training with the stock command."""
+    return start(folder, YOLO_COMMAND, "train", "resume=True", f"model={run}/weights/last.pt")
+
+
+def start(folder: Path, *command: str) -> subprocess.Popen:
+    """Start a command, whose output goes into a file of its own, so that nobody has to read it."""
+    with open(folder / "log", "w", encoding="utf-8") as log:
+        return subprocess.Popen(command, cwd=folder, env=environment(), stdout=log, stderr=log)
+
+
+def epochs_of(run: Path) -> list[int]:
+    """Return the epochs in results.csv."""
+    path = run / "results.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
+    return [int(line.split(",")[0]) for line in lines]
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint can be read to its end."""
+    try:
+        torch.load(path, weights_only=False)
+    except (RuntimeError, EOFError, OSError):
+        return False
+    return True
+
+
+def kill_at_random(folder: Path, number: int, seed: int) -> dict[str, int]:
+    """Kill trainings at random moments and resume them; return how often what was seen."""
+    began, run = time.monotonic(), folder / "runs" / "whole"
+    assert train(folder, run).wait() == 0, (folder / "log").read_text("utf-8")
+    length = time.monotonic() - began
+    rng = random.Random(seed)
+    names = ["killed", "no checkpoint yet, said so", "half last.pt", "went on to the end", "finished before"]
+    seen = dict.fromkeys([*names, "epochs twice in results.csv"], 0)
+    for i in range(number):
+        run = folder / "runs" / f"killed{i}"
+        process = train(folder, run)
+        moment = rng.uniform(0, length)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        was_killed = process.wait() == -signal.SIGKILL
+        seen["killed" if was_killed else "finished before"] += 1
+        last = run / "weights" / "last.pt"
+        print(f"kill {i} after {moment:.1f} of {length:.1f} s: epochs {epochs_of(run)}", last.is_file(), flush=True)
+        if last.is_file() and not is_whole(last):
+            seen["half last.pt"] += 1
+        elif was_killed:
+            seen[resumed(folder, run)] += 1
+            seen["epochs twice in results.csv"] += len(epochs_of(run)) - len(set(epochs_of(run)))
+        shutil.rmtree(run, ignore_errors=True)
+    return seen
+
+
+def resumed(folder: Path, run: Path) -> str:
+    """Resume a training and say what came of it."""
+    there = (run / "weights" / "last.pt").is_file()
+    status = resume(folder, run).wait()
+    log = (folder / "log").read_text("utf-8")
+    if not there:
+        assert status != 0 and NO_CHECKPOINT in log and str(run) in log, log
+        return "no checkpoint yet, said so"
+    assert status == 0, log
+    # An epoch whose row was written, but not its checkpoint, is trained and written again.
+    assert sorted(set(epochs_of(run))) == list(range(1, EPOCHS + 1)), epochs_of(run)
+    return "went on to the end"
+
+
+def limited(folder: Path, model: str, run: Path, *options: str) -> subprocess.Popen:
+    """Start a training that is ended in the middle of a writing."""
+    return start(folder, sys.executable, "-m", "benchmarks.kills.limited", model, str(run), *options)
+
+
+def kill_in_writing(folder: Path, model: str, number: int, seed: int) -> tuple[int, int]:
+    """Kill trainings at a random byte of last.pt; return how often, and how often last.pt was whole then."""
+    rng, whole = random.Random(seed), 0
+    for i in range(number):
+        run = folder / "runs" / f"{Path(model).stem}{i}"
+        status = limited(folder, model, run, "--share", f"{rng.uniform(0.05, 0.9):.3f}").wait()
+        assert status == -signal.SIGXFSZ, (folder / "log").read_text("utf-8")
+        whole += is_whole(run / "weights" / "last.pt")
+        shutil.rmtree(run)
+    return number, whole
+
+
+def full_disk(folder: Path) -> str:
+    """Fill a disk by the second last.pt of a training, make room, and resume; return what the training said."""
+    run = folder / "runs" / "whole"
+    megabytes = (run / "weights" / "last.pt").stat().st_size / 2**20  # without what a running training adds
+    with small_disk(folder / "disk", megabytes) as resize:
+        run = folder / "disk" / "run"
+        process = train(folder, run)
+        while not (run / "weights" / "best.pt").is_file():
+            assert process.poll() is None, (folder / "log").read_text("utf-8")
+            time.sleep(0.01)
+        resize(0)
+        assert process.wait() != 0
+        said = (folder / "log").read_text("utf-8").strip().splitlines()[-1]
+        assert is_whole(run / "weights" / "last.pt") and not list(run.glob("weights/.*"))
+        resize(100 * megabytes)
+        assert resumed(folder, run) == "went on to the end"
+    return said.replace(str(run), "RUN")

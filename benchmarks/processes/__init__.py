@@ -1,0 +1,1 @@
+"""Trainings in several processes: what docs/many_machines.md says was run."""
