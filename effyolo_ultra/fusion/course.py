@@ -41,7 +41,8 @@ def watch(trainer: Any) -> None:
     if any(isinstance(module, FusionWeights) and module.fusion != "sum" for module in modules):
         # Not on_fit_epoch_end, which runs once more after the last epoch, for the evaluation of best.pt.
         trainer.add_callback("on_train_epoch_end", write_row)
-        trainer.add_callback("on_train_end", draw)
+        # First, so that loggers such as MLflow and W&B, which send the pictures on_train_end, find this one.
+        trainer.callbacks["on_train_end"].insert(0, draw)
 
 
 def write_row(trainer: Any) -> None:
@@ -80,11 +81,13 @@ def write_csv(trainer: Any) -> None:
 
 
 def draw_csv(trainer: Any) -> None:
-    """Draw `fusion_weights.png` from the file of this training."""
+    """Draw `fusion_weights.png` from the file of this training, and name it among the plots of the trainer."""
     path = Path(trainer.save_dir) / "fusion_weights.csv"
     _, *rows = read(path)
     course = [[float(value) for value in row] for row in rows]
-    draw_course(edges_of(trainer), course).savefig(path.with_suffix(".png"), dpi=120)
+    picture = path.with_suffix(".png")
+    draw_course(edges_of(trainer), course).savefig(picture, dpi=120)
+    trainer.on_plot(picture)
 
 
 def edges_of(trainer: Any) -> list[FusionEdge]:

@@ -135,3 +135,5 @@ def test_one_process_of_a_group_writes(folder, monkeypatch):
         monkeypatch.setattr("ultralytics.utils.RANK", rank)
         course.watch(trainer)
         assert trainer.callbacks["on_train_epoch_end"].count(course.write_row) == is_watched
+    # Before those of loggers and users, who look for the picture there.
+    assert trainer.callbacks["on_train_end"].index(course.draw) == 0 < len(trainer.callbacks["on_train_end"]) - 1
