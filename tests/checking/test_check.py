@@ -46,7 +46,11 @@ BROKEN = [
     ("no such layer", OURS + "  - [[-1, 9], 1, BiFPN_Concat, []]\n" + HEAD, [(8, "layers 0 to 5 only")]),
     ("args of a head", OURS + HEAD.replace("Detect", "Segment"), [(8, "such as [nc, 32, 256], but the row has 1")]),
     ("too many of them", OURS + HEAD.replace("nc]", "nc, 1]"), [(8, "takes the args [nc], but the row has 2")]),
-    ("from of a head", OURS + HEAD.replace("[1, 2, 3]", "3"), [(8, "must be a list of layers for Detect, such as [3]")]),
+    (
+        "from of a head",
+        OURS + HEAD.replace("[1, 2, 3]", "3"),
+        [(8, "must be a list of layers for Detect, such as [3]")],
+    ),
     ("keypoints", OURS + HEAD.replace("Detect, [nc", "Pose, [nc, kpt_shape"), [(8, "needs a 'kpt_shape' at the top")]),
     ("no nc", OURS.replace("nc: 2", "") + HEAD, [(None, "'nc', the number of classes, is missing")]),
     ("nc", OURS.replace("nc: 2", "nc: two") + HEAD, [(1, "must be a whole number, at least 1, not 'two'")]),
