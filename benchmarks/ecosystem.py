@@ -120,7 +120,9 @@ def merge(rows: dict[str, str]) -> str:
     page = (ROOT / PAGE).read_text(encoding="utf-8").split(f"<!-- {TABLE}: ")[1].split(f"<!-- end of {TABLE}")[0]
     former = {line.split(" | ")[0]: line + "\n" for line in page.splitlines()}
     found = {name: rows.get(name) or former.get(f"| {title}") for name, (title, _) in TITLES.items()}
-    return "| integration | works | seen | version |\n| --- | --- | --- | --- |\n" + "".join(filter(None, found.values()))
+    return "| integration | works | seen | version |\n| --- | --- | --- | --- |\n" + "".join(
+        filter(None, found.values())
+    )
 
 
 def main() -> None:

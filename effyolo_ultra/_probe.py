@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from effyolo_ultra._dry_run import SIZE, cannot_run, dry_run, numbers_in
 from effyolo_ultra.checking.activation import default_activation_restored, parse_activation
+from effyolo_ultra.checking.limits import MAX_ELEMENTS, MAX_PARAMETERS
 from effyolo_ultra.document import ModelDocument
+from effyolo_ultra.nn.light_head import WITH_TEXT
 from effyolo_ultra.row import Feature, Output, Pyramid, Row
-
-SIZE = 1024  # of the image on the meta device, in pixels: a multiple of every stride in use
 
 
 class StockParser:
@@ -53,14 +54,19 @@ class StockParser:
         self._channels: dict[int, int] = {}  # of each row, as far as the stock parser has been asked
         self.sources = {row.index: (row.sources, row.is_list) for row in rows}
         self.given: dict[int, Output] = {-1: Feature(ch, 1)}
-        self._ran: dict[int, Any] = {-1: on_meta(self.given[-1])}
+        self._ran: dict[int, Any] = {-1: on_meta(self.given[-1])}  # what each row has given, None if not known
+        self._parameters = self._numbers = 0  # of all rows that were built, and that they have given
+        self._takes_text = bool(rows) and rows[-1].module.startswith(WITH_TEXT)  # and its rows, more than 'from' says
 
-    def declare(self, index: int, output: Output) -> None:
+    def declare(self, index: int, module: nn.Module, output: Output) -> None:
         """Tell the stock parser what a row gives that it cannot know."""
         channels = sum(output.values()) if isinstance(output, Pyramid) else output.channels
         self.rows[index], self._channels[index] = declaration(channels), channels
         self.given[index] = output
-        self._ran[index] = on_meta(output)
+        ran = on_meta(output)
+        if ran is None:
+            ran = self._given(index, copy.deepcopy(module).to("meta"), lambda: copy.deepcopy(module))
+        self._note(index, module, ran)
         self.undeclared.discard(index)
 
     def output(self, index: int, asked_by: Row) -> Output:
@@ -73,33 +79,62 @@ class StockParser:
 
     def _ask(self, index: int, asked_by: Row) -> None:
         """Ask for the channels of all rows up to this one; those known already are declared, and so built only once."""
-        known = self._channels
-        rows = [declaration(known[i]) if i in known else row for i, row in enumerate(self.rows[: index + 1])]
-        unknown = [i for i in range(index + 1) if i not in known]
+        rows = self._declared(index + 1)
+        unknown = [i for i in range(index + 1) if i not in self._channels]
         try:
             layers = self.build_rows([*rows, *([i, 1, "nn.BatchNorm2d", []] for i in unknown)], "meta")
         except Exception:
             self.build_rows(rows, "meta")  # fails too, unless it is a probe that cannot be built
             asked_by.error(f"layer {index} gives no single feature map (N, C, H, W).")
         self._run(layers[: index + 1])
-        known.update((i, probe.num_features) for i, probe in zip(unknown, layers[index + 1 :]))
+        self._channels.update((i, probe.num_features) for i, probe in zip(unknown, layers[index + 1 :]))
+
+    def try_rest(self) -> None:
+        """Run the stock rows that were not asked for either, so that no row fails once memory is taken for it.
+
+        Raises:
+            ModelYAMLError: If a row cannot run, or the network is too large.
+        """
+        self._run(self.build_rows(self._declared(len(self.rows)), "meta"))
+
+    def _declared(self, count: int) -> list[Any]:
+        """Return the first rows, declared as far as they are known, so that none is built twice."""
+        known = self._channels
+        return [declaration(known[i]) if i in known else row for i, row in enumerate(self.rows[:count])]
 
     def _run(self, layers: Sequence[nn.Module]) -> None:
         """Run the stock layers that have not run yet."""
-        with torch.no_grad():
-            for i, layer in enumerate(layers):
-                if i in self._ran:
-                    continue
-                sources, is_list = self.sources[i]
-                inputs = [self._ran[s] for s in sources]
-                self._ran[i] = None
-                if any(x is None for x in inputs):
-                    continue
-                drop_batch_norms(layer)  # on the meta device, they would take most of the time
-                try:
-                    self._ran[i] = layer.eval()(inputs if is_list else inputs[0])
-                except Exception:  # whatever a stock layer refuses on the meta device, its stride is just not known
-                    continue
+        for index, layer in enumerate(layers):
+            if index not in self._ran:
+                rows = self._declared(index + 1)
+                self._note(index, layer, self._given(index, layer, lambda rows=rows: self.build_rows(rows, "cpu")[-1]))
+
+    def _given(self, index: int, layer: nn.Module, with_data: Callable[[], nn.Module]) -> Any:
+        """Return what a layer gives, None if that is not known."""
+        sources, is_list = self.sources[index]
+        inputs = [self._ran[source] for source in sources]
+        if any(x is None for x in inputs):
+            return None
+        try:
+            return dry_run(layer, with_data, inputs, is_list, is_head=index == len(self.rows) - 1)
+        except Exception as error:
+            if self._takes_text:
+                return None
+            self.document.error(index, cannot_run(error), cause=error)
+
+    def _note(self, index: int, layer: nn.Module, ran: Any) -> None:
+        """Note what a row has given, and refuse a network that has become too large with it."""
+        self._ran[index] = ran
+        self._parameters += sum(p.numel() for p in layer.parameters())
+        self._numbers += numbers_in(ran)
+        for count, most, what in (
+            (self._parameters, MAX_PARAMETERS, "parameters"),
+            (self._numbers, MAX_ELEMENTS, f"numbers in the feature maps of an image of {SIZE} x {SIZE}"),
+        ):
+            if count > most:
+                self.document.error(
+                    index, f"up to this row there are {count:.1e} {what}; more than {most:.0e} are not built."
+                )
 
     def _stride(self, index: int, asked_by: Row) -> int | None:
         ran = self._ran[index]
@@ -135,14 +170,6 @@ class StockParser:
         return None
 
 
-def drop_batch_norms(layer: nn.Module) -> None:
-    """Leave out what does not change the size of a feature map."""
-    for module in list(layer.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.BatchNorm2d):
-                setattr(module, name, nn.Identity())
-
-
 def declaration(channels: int) -> list[Any]:
     """Return a stock row that says how many channels it gives."""
     return [-1, 1, "Index", [channels, 0]]
@@ -158,8 +185,8 @@ def lower(row: Row, document: ModelDocument, stands_for: Mapping[str, str]) -> l
 def on_meta(output: Output) -> Any:
     """Return tensors of the shapes of an output, without memory; None where they are not known."""
     if isinstance(output, Pyramid):
-        return [torch.empty(1, c, SIZE // 2**k, SIZE // 2**k, device="meta") for k, c in output.items()]
+        return [on_meta(Feature(c, 2**k)) for k, c in output.items()]
     if output.stride is None:
         return None
-    size = SIZE // output.stride
+    size = max(SIZE // output.stride, 1)
     return torch.empty(1, output.channels, size, size, device="meta")

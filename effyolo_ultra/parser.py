@@ -15,8 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
+from effyolo_ultra._failures import failures_explained
 from effyolo_ultra._heads import check_head_args
 from effyolo_ultra._plugins import own_modules_hint
 from effyolo_ultra._probe import StockParser
@@ -25,8 +27,12 @@ from effyolo_ultra.checking.activation import parse_activation
 from effyolo_ultra.checking.limits import (
     MAX_BYTES,
     MAX_NODES,
+    MAX_PARAMETERS,
+    WIDE,
     count_values,
+    largest_number,
     too_large,
+    too_large_keys,
     too_many_layers,
     too_many_rows,
 )
@@ -75,32 +81,11 @@ def parse_model(
     check_size(document, rows)
     check_head_args(document, tasks)
     parser = StockParser(stock, tasks, document, rows, modules, light, ch)
-    try:
+    with failures_explained(parser):
         built = build_registered(rows, modules, parser)
-        lines = {}
-        for row in rows:
-            if row.index in built:
-                module, _, args = built[row.index]
-                module.np = sum(p.numel() for p in module.parameters())
-                module.i, module.f, module.type = row.index, document.written[row.index][0], str(type(module))[8:-2]
-                lines[row.index] = table_line(module, row.scaling.repeats(row.repeats), args)
-        with replace_lines(tasks.LOGGER, lines, [row.index for row in rows if row.module in light]) as held:
-            model = parser.build(verbose)
-        for row in rows:
-            if row.module in light:
-                lighten(model[row.index], row.module)
-                if row.index in held:
-                    tasks.LOGGER.info(table_line(model[row.index], row.repeats, held[row.index]))
-    except ModelYAMLError:
-        raise
-    except Exception as error:  # of the stock parser, which does not say where
-        index = parser.failing_row()
-        if index is None:
-            raise
-        document.error(index, f"Ultralytics cannot build this row: {type(error).__name__}: {error}", cause=error)
-    for index, (module, *_) in built.items():
-        model[index] = module
-    prune(document, model, tasks, verbose)
+        parser.try_rest()
+        model = build_network(rows, built, light, parser, verbose)
+        prune(document, model, tasks, verbose)
     return model, document.saved(rows)
 
 
@@ -164,6 +149,8 @@ def check_is_data(document: ModelDocument) -> None:
         raise ModelYAMLError.in_file(document.file, f"it has more than {MAX_NODES} values, aliases expanded.")
     if message := too_many_rows(document):
         raise ModelYAMLError.in_file(document.file, message)
+    for key, message in too_large_keys(document.d):
+        raise ModelYAMLError.in_file(document.file, message, key)
     if activation := document.d.get("activation"):
         try:
             parse_activation(activation)
@@ -188,12 +175,35 @@ def build_registered(rows: list[Row], modules: Mapping[str, type], parser: Stock
             inputs = [parser.output(source, row) for source in row.sources]
             row = dataclasses.replace(row, inputs=inputs, activation=parser.activation)
             built[row.index] = build(modules[row.module], row)
-            parser.declare(row.index, built[row.index].output)
+            parser.declare(row.index, built[row.index].module, built[row.index].output)
         else:
             for source in row.sources:
                 if isinstance(given := parser.given.get(source), Pyramid):
                     row.error(pyramid_needs_level(source, given))
     return built
+
+
+def build_network(
+    rows: list[Row], built: dict[int, Built], light: Mapping[str, str], parser: StockParser, verbose: bool
+) -> nn.Sequential:
+    """Build all stock layers, and put our modules among them."""
+    lines = {}
+    for index, (module, _, args) in built.items():
+        row = rows[index]
+        module.np = sum(p.numel() for p in module.parameters())
+        module.i, module.f, module.type = index, parser.document.written[index][0], str(type(module))[8:-2]
+        lines[index] = table_line(module, row.scaling.repeats(row.repeats), args)
+    logger = parser.tasks.LOGGER
+    with replace_lines(logger, lines, [row.index for row in rows if row.module in light]) as held:
+        model = parser.build(verbose)
+    for row in rows:
+        if row.module in light:
+            lighten(model[row.index], row.module)
+            if row.index in held:
+                logger.info(table_line(model[row.index], row.repeats, held[row.index]))
+    for index, (module, *_) in built.items():
+        model[index] = module
+    return model
 
 
 def build(cls: Any, row: Row) -> Built:
@@ -205,6 +215,8 @@ def build(cls: Any, row: Row) -> Built:
             " any number from 2 on."
         )
     try:
+        if largest_number(row) > WIDE:
+            check_parameters(cls, row)
         return cls.from_row(row)
     except ModelYAMLError:
         raise
@@ -212,6 +224,18 @@ def build(cls: Any, row: Row) -> Built:
         row.error(str(error))
     except Exception as error:  # whatever torch or timm makes of it, it is about this row
         row.error(f"{type(error).__name__}: {error}", cause=error)
+
+
+def check_parameters(cls: Any, row: Row) -> None:
+    """Refuse a module that is too large, before memory is taken for it."""
+    try:
+        with torch.device("meta"):
+            module = cls.from_row(row).module
+    except Exception:  # of one that cannot be built without data, or not at all, which is said then
+        return
+    parameters = sum(p.numel() for p in module.parameters())
+    if parameters > MAX_PARAMETERS:
+        row.error(f"{row.module} has {parameters:.1e} parameters; more than {MAX_PARAMETERS:.0e} are not built.")
 
 
 def prune(document: ModelDocument, layers: nn.Sequential, tasks: ModuleType, verbose: bool) -> None:

@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from effyolo_ultra._probe import StockParser, declaration, drop_batch_norms
+from effyolo_ultra._dry_run import SIZE, cannot_run, dry_run
+from effyolo_ultra._probe import StockParser, declaration
 from effyolo_ultra.checking.faults import faults_of, in_all, names_of_options
-from effyolo_ultra.checking.limits import MAX_ELEMENTS
-from effyolo_ultra.checking.passes import tensors
 from effyolo_ultra.checking.rows import RowChecks, is_layer
-from effyolo_ultra.document import ModelDocument, nested
+from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.bifpn import BiFPN
@@ -29,7 +28,6 @@ from effyolo_ultra.parser import build
 from effyolo_ultra.registry import MODULES
 from effyolo_ultra.row import Feature, Output, Pyramid, Row, pyramid_needs_level
 
-SIZE = 256  # of the image on the meta device, that with which Ultralytics learns the strides: same sizes in messages
 WORLDS = 3
 
 
@@ -191,37 +189,18 @@ class Isolated:
         """Run a stock layer on its inputs; not a head, which nothing comes after."""
         known = isinstance(channels, int)
         ran = [value.ran for value in inputs]
-        if row.index == len(self.document.written) - 1 or any(x is None for x in ran):
-            return Value(channels, Feature(channels) if known else None, None)
-        try:
-            given = run_layer(layer, ran, row.is_list)
-        except Exception:  # the message is not that of a training, which has data, nor is it always an error there
-            if sum(x.numel() for x in tensors(ran)) > MAX_ELEMENTS:
-                return Value(channels, Feature(channels) if known else None, None)
+        given = None
+        if row.index != len(self.document.written) - 1 and all(x is not None for x in ran):
             try:
-                layer = self.parser.build_rows(rows, "cpu")[-1]
-                given = run_layer(layer, nested_map(ran, torch.zeros_like), row.is_list)
+                given = dry_run(layer, lambda: self.parser.build_rows(rows, "cpu")[-1], ran, row.is_list)
             except Exception as error:
-                message = f"this layer cannot take what 'from' gives it: {type(error).__name__}: {str(error).strip()}"
-                row.error(message, cause=error)
-            given = nested_map(given, torch.empty_like)
+                row.error(cannot_run(error), cause=error)
+        if given is None:
+            return Value(channels, Feature(channels) if known else None, None)
         if not (known and isinstance(given, torch.Tensor) and given.ndim == 4):
             return Value(channels, None, given)
         height = given.shape[-2]
         return Value(channels, Feature(channels, SIZE // height if SIZE % height == 0 else None), given)
-
-
-def run_layer(layer: nn.Module, ran: list[Any], is_list: bool) -> Any:
-    """Run a stock layer."""
-    drop_batch_norms(layer)
-    with torch.no_grad():
-        return layer.eval()(ran if is_list else ran[0])
-
-
-def nested_map(value: Any, function: Any) -> Any:
-    """Make tensors like those in nested lists, by zeros_like with data and by empty_like without."""
-    device = "cpu" if function is torch.zeros_like else "meta"
-    return nested(lambda v: function(v, device=device) if isinstance(v, torch.Tensor) else v, value)
 
 
 def variant(output: Output, by: int) -> Value:

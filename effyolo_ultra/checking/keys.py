@@ -7,7 +7,7 @@ from typing import Any
 
 from effyolo_ultra._heads import nc_problem
 from effyolo_ultra.checking.finding import Finding
-from effyolo_ultra.checking.limits import MAX_CHANNELS, numbers
+from effyolo_ultra.checking.limits import too_large_keys
 from effyolo_ultra.checking.source import Source, duplicate_keys
 from effyolo_ultra.document import nested
 from effyolo_ultra.errors import nearest
@@ -17,7 +17,6 @@ KNOWN = frozenset(
     "nc scales backbone head activation depth_multiple width_multiple kpt_shape end2end reg_max text_model channels ch"
     " names task anchors pretrained pruned inplace".split()
 )
-OF_NUMBERS = ("nc", "kpt_shape", "reg_max", "channels", "ch")
 
 
 def check_keys(source: Source) -> Iterator[Finding]:
@@ -45,11 +44,8 @@ def check_values(source: Source) -> Iterator[Finding]:
         return
     if problem := nc_problem(d.get("nc")):
         yield Finding("error", source.line_of_key("nc"), None, problem)
-    for key in OF_NUMBERS:
-        largest = max((abs(n) for n in numbers(d.get(key))), default=0)
-        if largest > MAX_CHANNELS:
-            message = f"'{key}' must be at most {MAX_CHANNELS}, not {largest:g}."
-            yield Finding("error", source.line_of_key(key), None, message)
+    for key, message in too_large_keys(d):
+        yield Finding("error", source.line_of_key(key), None, message)
 
 
 def strings(value: Any) -> set[str]:

@@ -17,8 +17,10 @@ MAX_DEPTH = 50  # of lists and mappings; a row of options in use has 5, and Pyth
 MAX_ROWS = 1000  # the longest network in use has about 50; Python's recursion and the tables cope with this many
 MAX_SCALES = 20  # five letters are in use; each scale is a network to build
 MAX_REPEATS = 1000  # of a row, and of all rows, scaled by depth: each is a module that is built in Python
+OF_NUMBERS = ("nc", "kpt_shape", "reg_max", "channels", "ch")  # top-level keys that networks are built by
 MAX_CHANNELS = 65536  # no layer in use has more than some thousand; a 1x1 convolution of this many takes 17 GB
-MAX_PARAMETERS = 2_000_000_000  # 8 GB in float32, by a bound that is some times above the real number
+MAX_PARAMETERS = 2_000_000_000  # 8 GB in float32
+WIDE = 1024  # up to this number in args, no module of ours has more parameters than that
 MAX_ELEMENTS = 200_000_000  # of what all rows give for a small image: 0.8 GB, and the largest in use has 5 % of that
 
 
@@ -37,7 +39,7 @@ def too_many_scales(document: ModelDocument) -> str:
 
 def too_large(row: Row) -> str:
     """Say what number of a row is too large, '' if none is."""
-    repeats = row.scaling.repeats(row.repeats)
+    repeats = row.scaling.repeats(min(row.repeats, MAX_REPEATS + 1))
     if max(repeats, row.repeats) > MAX_REPEATS:
         scaled = f", {repeats} after scaling" if repeats != row.repeats else ""
         return f"repeats must be at most {MAX_REPEATS}, not {row.repeats}{scaled}."
@@ -45,6 +47,14 @@ def too_large(row: Row) -> str:
     if largest > MAX_CHANNELS:
         return f"a number in args must be at most {MAX_CHANNELS} after scaling, not {largest:g}."
     return ""
+
+
+def too_large_keys(d: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the top-level keys with a number that is too large, and say so."""
+    for key in OF_NUMBERS:
+        largest = max((abs(n) for n in numbers(d.get(key))), default=0)
+        if largest > MAX_CHANNELS:
+            yield key, f"'{key}' must be at most {MAX_CHANNELS}, not {largest:g}."
 
 
 def too_many_layers(rows: list[Row]) -> str:
@@ -79,11 +89,11 @@ def layers_and_parameters(rows: list[Row]) -> tuple[int, float]:
 
 
 def numbers(value: Any) -> Iterator[float]:
-    """Yield the numbers in nested lists and mappings; not the truth values."""
+    """Yield the numbers in nested lists and mappings, infinite where they are no sizes; not the truth values."""
     if isinstance(value, (list, tuple)):
         for item in value:
             yield from numbers(item)
     elif isinstance(value, dict):
         yield from numbers(list(value.values()))
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield value
+        yield value if abs(value) < 1e30 else float("inf")  # NaN, and what is too large for a float

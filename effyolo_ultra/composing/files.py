@@ -12,8 +12,8 @@ import torch
 import yaml
 from torch import nn
 
+from effyolo_ultra._dry_run import drop_batch_norms
 from effyolo_ultra._output import check_free, replacing
-from effyolo_ultra._probe import drop_batch_norms
 from effyolo_ultra.document import listed
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.zoo import split_scale
