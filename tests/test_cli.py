@@ -8,7 +8,6 @@ import sysconfig
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -51,22 +50,7 @@ def trained(folder, request):
         f"name={name}",
         *QUICK,
     )
-    best = next(folder.rglob(f"{name}/weights/best.pt"))
-    # One epoch on few pictures finds nothing yet: spread the class scores, so that there are boxes to compare.
-    checkpoint = torch.load(best, weights_only=False)
-    torch.manual_seed(0)
-    for branch in checkpoint["model"].model[-1].cv3:
-        branch[-1].weight.data.normal_(0, 2)
-        branch[-1].bias.data.zero_()
-    torch.save(checkpoint, best)
-    return best
-
-
-def boxes(model, images):
-    """Return the boxes (x1, y1, x2, y2, confidence, class) for each picture."""
-    model = YOLO(model, task="detect")
-    results = [model.predict(x, imgsz=64, conf=0.5, device="cpu", verbose=False, rect=False)[0] for x in images]
-    return [r.boxes.data.numpy() for r in results]
+    return next(folder.rglob(f"{name}/weights/best.pt"))
 
 
 def test_val_and_predict(folder, trained):
@@ -88,21 +72,9 @@ def test_val_and_predict(folder, trained):
 
 
 @pytest.mark.parametrize("format_", ["onnx", "torchscript"])
-def test_exported_file_gives_the_same_boxes(folder, trained, format_):
-    yolo(folder, "export", f"model={trained}", f"format={format_}", "imgsz=64", "device=cpu")
-    images = [cv2.imread(str(p)) for p in sorted((folder / "small" / "images" / "val").iterdir())]
-    expected = boxes(trained, images)
-    exported = boxes(trained.with_suffix(f".{format_}"), images)
-    assert sum(len(b) for b in expected) > 20
-    for a, b in zip(expected, exported):
-        np.testing.assert_allclose(b, a, atol=1e-3 * 96, rtol=1e-3)
-
-
-@pytest.mark.parametrize("format_", ["onnx", "torchscript"])
 def test_exported_file_in_its_own_runtime_gives_the_same_output(folder, trained, format_):
+    yolo(folder, "export", f"model={trained}", f"format={format_}", "imgsz=64", "device=cpu")
     file = trained.with_suffix(f".{format_}")
-    if not file.exists():
-        yolo(folder, "export", f"model={trained}", f"format={format_}", "imgsz=64", "device=cpu")
     image = torch.rand(1, 3, 64, 64)
     model = YOLO(trained).model.float().fuse(verbose=False).eval()
     with torch.no_grad():

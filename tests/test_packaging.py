@@ -18,6 +18,8 @@ from standin import DATA_UTILS, TASKS, write_standin
 
 from effyolo_ultra import __version__
 
+pytestmark = pytest.mark.xdist_group("packaging")  # one process builds and installs for all of them
+
 ROOT = Path(__file__).resolve().parent.parent
 STARTUP = ROOT / "startup"
 YAML_FOLDERS = ["models", "datasets"]
