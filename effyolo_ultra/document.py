@@ -52,14 +52,14 @@ class ModelDocument:
 
     def check_head(self) -> None:
         """Raise a ModelYAMLError unless the last row can be the head of a network."""
-        if not any(word in self._names()[-1].lower() for word in HEADS):
+        if not any(word in self.names[-1].lower() for word in HEADS):
             self.error(
                 len(self.written) - 1, "the last row must be a head, such as Detect, Segment, Pose, OBB, Classify."
             )
 
     def names_any_of(self, names: Container[str]) -> bool:
         """Whether a row names one of the modules."""
-        return any(name in names for name in self._names())
+        return any(name in names for name in self.names)
 
     def check_names(self, known: Callable[[str], bool], names: Iterable[str], hint: str = "") -> None:
         """Raise a ModelYAMLError for the first row whose module is not known; `names` are those to suggest."""
@@ -72,7 +72,9 @@ class ModelDocument:
         if name and not known(name):
             self.error(index, f"there is no module '{name}'.{nearest(name, names)}{hint}")
 
-    def _names(self) -> list[str]:
+    @property
+    def names(self) -> list[str]:
+        """The name of the module in each row, '' where it has none."""
         return [module_name(row) for row in self.written]
 
     def error(self, index: int, message: str, cause: Exception | None = None) -> NoReturn:

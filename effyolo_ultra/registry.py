@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
+from effyolo_ultra._user_state import rebuild_user_module
 from effyolo_ultra.nn.backbone import EfficientNetBackbone, TimmBackbone
 from effyolo_ultra.nn.backbone_state import rebuild
 from effyolo_ultra.nn.bifpn import BiFPN
@@ -11,6 +13,7 @@ from effyolo_ultra.nn.bifpn_cell import BiFPNCell, BiFPNNode, Lateral
 from effyolo_ultra.nn.fusion import BiFPN_Add, BiFPN_Concat, FusionWeights
 from effyolo_ultra.nn.light_head import Integral, SeparableConv
 from effyolo_ultra.nn.pyramid import PyramidLevel
+from effyolo_ultra.user_modules import USER_MODULES
 
 # What public YAML files call the same modules: name -> (class, number of inputs that the name promises).
 ALIASES: dict[str, tuple[type, int | None]] = {
@@ -31,9 +34,19 @@ MODULES: dict[str, type] = {
 WITH_FUSE = (TimmBackbone, FusionWeights)
 
 # Everything of this package that a checkpoint names.
-IN_CHECKPOINTS = [*MODULES.values(), rebuild, BiFPNCell, BiFPNNode, Lateral, FusionWeights, SeparableConv, Integral]
+IN_CHECKPOINTS = [
+    *MODULES.values(),
+    rebuild,
+    rebuild_user_module,
+    BiFPNCell,
+    BiFPNNode,
+    Lateral,
+    FusionWeights,
+    SeparableConv,
+    Integral,
+]
 
 
-def known_modules(tasks: ModuleType) -> dict[str, type]:
-    """Return those of our modules that `ultralytics.nn.tasks` has from us; a fork of Ultralytics keeps its own."""
-    return {name: cls for name, cls in MODULES.items() if vars(tasks).get(name) is cls}
+def known_modules(tasks: ModuleType) -> dict[str, Any]:
+    """Return our modules that `ultralytics.nn.tasks` has from us, as a fork keeps its own, and those of users."""
+    return {**{name: cls for name, cls in MODULES.items() if vars(tasks).get(name) is cls}, **USER_MODULES}

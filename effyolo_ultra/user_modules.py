@@ -6,6 +6,7 @@ EFFYOLO_ULTRA_MODULES (see _plugins.py). A YAML never imports anything.
 
 from __future__ import annotations
 
+import copyreg
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra._trial import trial_run
+from effyolo_ultra._user_state import reduce_user_module
 from effyolo_ultra.errors import ModuleRegistrationError, nearest
 from effyolo_ultra.row import Built, Output, Pyramid, Row, pyramid_needs_level
 
@@ -75,6 +77,8 @@ def register_module(
     given = UserModule(cls, name, channels, tuple(inputs) if inputs is not None else None, pyramid, repeats)
     given.check()
     USER_MODULES[name] = given
+    if cls.__module__ != "__main__":  # which is another one where it is loaded
+        copyreg.pickle(cls, reduce_user_module)
     if hasattr(torch.serialization, "add_safe_globals"):  # for ULTRALYTICS_SAFE_LOAD; torch has it since 2.4
         torch.serialization.add_safe_globals([cls])
     return cls

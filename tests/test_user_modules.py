@@ -6,12 +6,15 @@ import sys
 
 import pytest
 import torch
+from sharing.tiny import YAML, write_checkpoint
 from test_readme import blocks, run_bash
 from torch import nn
 from ultralytics import YOLO
 
+import effyolo_ultra
 from effyolo_ultra import register_module
-from effyolo_ultra.errors import ModelYAMLError, ModuleRegistrationError
+from effyolo_ultra.errors import ModelYAMLError, ModuleRegistrationError, SharingError
+from effyolo_ultra.sharing.contents import CARD, read
 from effyolo_ultra.user_modules import USER_MODULES
 
 ROWS = """
@@ -238,6 +241,23 @@ def test_same_class_again_replaces_it():
     register_module(Same, channels="same")
     register_module(Same, channels="first_arg")
     assert USER_MODULES["Same"].channels == "first_arg"
+
+
+def test_checkpoint_and_variant_need_the_module_and_say_so(tmp_path):
+    register_module(Same)
+    checkpoint = write_checkpoint(
+        tmp_path, YAML.replace("head:", "  - [-1, 2, Same, []]\nhead:").replace("[2, 3]", "[2, 4]")
+    )
+    shared = effyolo_ultra.pack(checkpoint, tmp_path / "variant.zip")
+    assert f"`Same` (`{__name__}.Same`)" in read(shared)[CARD].decode()
+    USER_MODULES.clear()
+    with pytest.raises(ModuleRegistrationError, match=f"needs {__name__}.Same.*EFFYOLO_ULTRA_MODULES"):
+        YOLO(checkpoint)
+    with pytest.raises(SharingError, match=rf"not in it: Same \({__name__}.Same\)\..*EFFYOLO_ULTRA_MODULES"):
+        effyolo_ultra.unpack(shared, tmp_path / "again.pt")
+    register_module(Same)
+    for file in (checkpoint, effyolo_ultra.unpack(shared, tmp_path / "again.pt")):
+        assert [type(module) for module in YOLO(file).model.model[4]] == [Same, Same]
 
 
 def test_stock_yaml_is_untouched_by_it(model_yaml):

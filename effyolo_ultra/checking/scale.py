@@ -29,7 +29,6 @@ from effyolo_ultra.nn.light_head import WITH_TEXT, light_heads
 from effyolo_ultra.nn.pretrained import Pretrained, is_path
 from effyolo_ultra.registry import known_modules
 from effyolo_ultra.row import Row
-from effyolo_ultra.user_modules import USER_MODULES
 from effyolo_ultra.weights.load import find
 
 Found = Union[ModelYAMLError, Finding]
@@ -52,7 +51,7 @@ class ScaleCheck:
         self.d, self.data, self.imgsz = without_downloads(d), data, imgsz
         self.channels = data.channels if data else 3
         self.document = ModelDocument(self.d)
-        self.modules = {**known_modules(tasks), **USER_MODULES}
+        self.modules = known_modules(tasks)
         self.light = light_heads(tasks)
         self.checks = RowChecks(self.document, tasks, self.modules, self.light)
         self.folder = str(Path(self.d["yaml_file"]).parent)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from torch import nn
 
+from effyolo_ultra._plugins import VARIABLE
 from effyolo_ultra.network import Network, describe
 from effyolo_ultra.sharing.contents import METADATA, PICTURE
 from effyolo_ultra.sharing.metadata import Metadata
@@ -47,6 +48,7 @@ def card(network: nn.Module, metadata: Metadata, title: str, has_picture: bool) 
         f"Classes ({len(names)}): {', '.join(map(escaped, names[:SHOWN_NAMES]))}{more}.",
         "## Use",
         USE,
+        *own_modules(metadata),
         "## Network",
         *([f"![The network]({PICTURE})"] if has_picture else []),
         *network_parts(network, metadata),
@@ -68,6 +70,12 @@ yolo train model=my-variant.pt data=your-data.yaml
 
 The weights are safetensors, and `effyolo` builds the network from the model YAML: no pickle is read, and no code of the
 repository is run."""
+
+
+def own_modules(metadata: Metadata) -> list[str]:
+    """Return what is said of the modules that are not in the variant."""
+    listed = ", ".join(f"`{name}` (`{cls}`)" for name, cls in metadata.modules.items())
+    return [f"It needs modules whose code is not in it, named in `{VARIABLE}`: {listed}."] if listed else []
 
 
 def front_matter(metadata: Metadata) -> str:

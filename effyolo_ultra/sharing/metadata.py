@@ -47,6 +47,7 @@ class Metadata:
         license: Under which licence it is.
         versions: The packages that trained and packed it.
         weights_from: The weights that layers started from, by number of the layer.
+        modules: The classes of users' modules that rows name, by that name; their code is not in the variant.
         files: SHA-256 of each file, but for this one and the model card, which may be edited on the Hub.
         kpt_names: Names of the keypoints of each class.
         kpt_oks_sigmas: Tolerances of the keypoints.
@@ -61,6 +62,7 @@ class Metadata:
     license: str
     versions: dict[str, str]
     weights_from: dict[str, str]
+    modules: dict[str, str]
     files: dict[str, str]
     kpt_names: dict[int, list[str]] | None = None
     kpt_oks_sigmas: list[float] | None = None
@@ -195,6 +197,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "license": (is_text, "a text"),
     "versions": TEXTS,
     "weights_from": TEXTS,
+    "modules": TEXTS,
     "files": (
         mapping_of(LIMITS.__contains__, lambda value: isinstance(value, str) and SHA256.fullmatch(value)),
         "a mapping of file names to SHA-256 in hexadecimal",

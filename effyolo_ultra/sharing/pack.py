@@ -19,6 +19,7 @@ from effyolo_ultra._open import open_checkpoint
 from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra.checking.passes import OF_HEAD, OF_TASK, silence
 from effyolo_ultra.checking.passes import tensors as tensors_in
+from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import EffYoloError, SharingError, WeightsError
 from effyolo_ultra.nn.backbone_state import BackboneState
 from effyolo_ultra.nn.fusion import FusionWeights
@@ -39,6 +40,7 @@ from effyolo_ultra.sharing.contents import (
 )
 from effyolo_ultra.sharing.metadata import Metadata, is_text, shareable_args, shareable_metrics
 from effyolo_ultra.sharing.unpack import network_of
+from effyolo_ultra.user_modules import USER_MODULES
 
 AGPL = "AGPL-3.0"  # the licence of Ultralytics, whose networks and training code a variant is made of
 
@@ -99,6 +101,7 @@ def pack_files(model: Path, title: str) -> dict[str, bytes]:
         license=AGPL,
         versions=versions(checkpoint),
         weights_from=weights_from(network),
+        modules=own_modules(document),
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         **keypoints(network),
     )
@@ -166,6 +169,12 @@ def weights_from(network: nn.Module) -> dict[str, str]:
         if isinstance(module, Pretrained) and module.weights_from
     }
     return {name: text for name, text in given.items() if is_text(text)}
+
+
+def own_modules(document: dict[str, Any]) -> dict[str, str]:
+    """Return the classes of users' modules that the rows of a model YAML name, by that name."""
+    given = {name: USER_MODULES[name].cls for name in ModelDocument(document).names if name in USER_MODULES}
+    return {name: f"{cls.__module__}.{cls.__qualname__}" for name, cls in given.items()}
 
 
 def keypoints(network: nn.Module) -> dict[str, Any]:

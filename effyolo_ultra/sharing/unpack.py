@@ -13,11 +13,13 @@ import torch
 from torch import nn
 
 from effyolo_ultra._output import check_free, replacing
+from effyolo_ultra._plugins import VARIABLE
 from effyolo_ultra.errors import SharingError
 from effyolo_ultra.nn.pretrained import Pretrained
 from effyolo_ultra.sharing import build, tensors
 from effyolo_ultra.sharing.contents import CARD, METADATA, MODEL, WEIGHTS, read
 from effyolo_ultra.sharing.metadata import Metadata, from_json
+from effyolo_ultra.user_modules import USER_MODULES
 
 
 def unpack(variant: str | os.PathLike[str], output: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -71,6 +73,7 @@ def network_of(files: Mapping[str, bytes], title: str = "a shared variant") -> t
     register()
     metadata = from_json(files[METADATA])
     check_files(files, metadata.files)
+    check_modules(metadata.modules)
     document = build.from_yaml(files[MODEL])
     if document["nc"] != len(metadata.names):
         raise SharingError(f"{METADATA} has {len(metadata.names)} names, but {MODEL} nc: {document['nc']}")
@@ -94,6 +97,16 @@ def check_files(files: Mapping[str, bytes], expected: Mapping[str, str]) -> None
     for name, digest in expected.items():
         if hashlib.sha256(files[name]).hexdigest() != digest:
             raise SharingError(f"{name} was changed or damaged since it was packed: its SHA-256 is another one")
+
+
+def check_modules(modules: Mapping[str, str]) -> None:
+    """Refuse a variant with modules of users that are not registered here."""
+    missing = [f"{name} ({cls})" for name, cls in modules.items() if name not in USER_MODULES]
+    if missing:
+        raise SharingError(
+            f"it needs modules whose code is not in it: {', '.join(missing[:10])}. Get that from who made the variant,"
+            f" and name its file in {VARIABLE} (docs/own_modules.md)."
+        )
 
 
 def describe(network: nn.Module, metadata: Metadata, title: str) -> None:
