@@ -81,5 +81,6 @@ class UltralyticsVersionError(EffYoloError, RuntimeError):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Say which of `names` are near to `name`, as the end of an error message ('' if none is)."""
-    near = difflib.get_close_matches(name, list(dict.fromkeys(names)), n=3, cutoff=0.6)
+    cutoff = 0.75 if name.endswith((".yaml", ".yml")) else 0.6  # the suffix alone makes two names alike
+    near = difflib.get_close_matches(name, list(dict.fromkeys(names)), n=3, cutoff=cutoff)
     return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -21,8 +21,8 @@ def folder(name: str) -> Path:
 
 
 def list_models() -> list[str]:
-    """Return the names of all model YAMLs, with every scale letter that a file has."""
-    return sorted(name for path in folder("models").rglob("*.yaml") for name in names(path))
+    """Return the names of all model YAMLs, by file, with every scale letter that a file has, the smallest first."""
+    return [name for path in sorted(folder("models").rglob("*.yaml"), key=lambda p: p.stem) for name in names(path)]
 
 
 def list_files(kind: str) -> list[str]:

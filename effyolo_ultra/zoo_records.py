@@ -41,7 +41,7 @@ class ModelRecord(NamedTuple):
 
 
 def model_records(pattern: str = "", task: str = "") -> list[ModelRecord]:
-    """Return what each model of the zoo is, sorted by name, without building it.
+    """Return what each model of the zoo is, in the order of `list_models`, without building it.
 
     Args:
         pattern: A part of the names, or with `*`, `?` or `[` a pattern that the whole name matches, with or without

@@ -26,6 +26,7 @@ SMALLEST = [
 
 def test_index_names_every_model():
     assert [item.name for item in RECORDS] == list_models()
+    assert [item.name[6] for item in RECORDS if item.name[7:] == "-effdet.yaml"] == list("nsmlx")
 
 
 @pytest.mark.parametrize("name", SMALLEST)

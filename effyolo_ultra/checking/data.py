@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from effyolo_ultra.checking.limits import MAX_CHANNELS
 
 LABEL_FILES = 20  # to look at, of the first images; the trainer looks at all of them
 WITH_LABELS = ("detect", "segment", "pose", "obb")  # tasks with a text file of labels for each image
+MISSING = re.compile(r"missing path '(.+?)'")  # in what Ultralytics says of images that are not there
 MOST_IMAGES = 10_000  # to list, in the order of the folder, before the first ones are taken
 
 
@@ -82,7 +84,8 @@ def read_yaml(name: str) -> Data:
     except FileNotFoundError as error:
         if file.is_dir():
             raise NoData("error", f"data '{name}': {error}") from None
-        data, absent = YAML.load(file), " ".join(str(error).split())
+        path = MISSING.search(str(error))
+        data, absent = YAML.load(file), f"no images at {path[1]}" if path else " ".join(str(error).split())
     except Exception as error:  # each of its refusals is of another class
         raise NoData("error", f"data '{name}': {' '.join(str(error).split())}") from error
     names, channels = data.get("names"), data.get("channels", 3)
@@ -129,10 +132,13 @@ def no_font(utils: Any) -> Iterator[None]:
 def check_data(data: Data, d: dict[str, Any], task: str) -> Iterator[tuple[str | None, Finding]]:
     """Yield what of a data set does not fit a model YAML, each with the top-level key that it is about."""
     if data.absent:
-        then = "a training would fetch it" if data.downloads else "a training would fail"
         severity = "warning" if data.downloads else "error"
-        message = f"data '{data.name}' is not on this machine, and a check downloads nothing; {then}: {data.absent}"
-        yield None, Finding(severity, None, None, message)
+        then = (
+            "a check downloads nothing; a training would fetch them."
+            if data.downloads
+            else "a training would fail. Put them there, or correct path, train and val in the file."
+        )
+        yield None, Finding(severity, None, None, f"data '{data.name}': {data.absent}; {then}")
     if data.nc != d.get("nc"):
         message = f"data '{data.name}' has {data.nc} classes; the trainer takes that instead of nc {d.get('nc')}."
         yield "nc", Finding("note", None, None, message)

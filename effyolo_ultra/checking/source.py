@@ -69,6 +69,10 @@ def locate(name: str) -> tuple[Path, str]:
     """
     from ultralytics.nn import tasks
 
+    if Path(name).suffix == ".pt":
+        raise UnknownNameError(
+            f"'{name}' is a checkpoint, and a check takes a model YAML: `effyolo info {name}` shows what is in it"
+        )
     if "://" in name or Path(name).suffix not in (".yaml", ".yml"):
         raise UnknownNameError(f"'{name}' is no model YAML (.yaml) on this machine")
     check_scale_letter(name)

@@ -77,6 +77,11 @@ class Graph:
         self.arrows += [Arrow(*each) for each in zip(sources, [box] * len(sources), weights or [None] * len(sources))]
         return Port(box, box.level)
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether an arrow has a weight."""
+        return any(arrow.weight is not None for arrow in self.arrows)
+
     def into(self, box: Box) -> list[Arrow]:
         """Return the arrows into a box."""
         return [arrow for arrow in self.arrows if arrow.target is box]

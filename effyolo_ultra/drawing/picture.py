@@ -29,8 +29,9 @@ COLOURS = {
     "resample": ("#f7f7f7", INK),
     "head": ("#b9653a", "#ffffff"),
 }
-NAMES = {"block": "convolution block", "resample": "resampling"}
+NAMES = {"block": "other layer", "resample": "resampling"}
 WEIGHTS = (0.1, 0.5, 1.0)  # in the legend
+UNWEIGHTED = "#8c8c8c"  # the colour of an arrow without a weight, among arrows with one
 
 
 def draw(model: Source, path: str | os.PathLike[str], *, title: str = "", overwrite: bool = False) -> Path:
@@ -144,7 +145,8 @@ def draw_arrows(axis: Axes, graph: Graph, layout: Layout) -> None:
 
     for arrow, way in zip(graph.arrows, ways_of(graph, layout)):
         width = line_width(arrow.weight)
-        style = {"arrowstyle": "-|>", "mutation_scale": 5 + 1.5 * width, "linewidth": width, "color": INK}
+        style = {"arrowstyle": "-|>", "mutation_scale": 5 + 1.5 * width, "linewidth": width}
+        style["color"] = UNWEIGHTED if graph.is_weighted and arrow.weight is None else INK
         axis.add_patch(FancyArrowPatch(path=rounded(way), capstyle="butt", joinstyle="miter", zorder=3, **style))
 
 
@@ -172,26 +174,28 @@ def draw_legend(axis: Axes, graph: Graph, x: tuple[float, float], y: float) -> f
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
     kinds = [kind for kind in COLOURS if kind != "image" and any(box.kind == kind for box in graph.boxes)]
-    items: list[tuple[str, float | None]] = [(kind, None) for kind in kinds]
-    if any(arrow.weight is not None for arrow in graph.arrows):
-        items += [("weight", weight) for weight in WEIGHTS]
+    lines: list[float | None] = []
+    if graph.is_weighted:
+        lines = [*WEIGHTS, *([None] if any(arrow.weight is None for arrow in graph.arrows) else [])]
     left, line = x[0], 0
-    for i, (kind, weight) in enumerate(items):
-        text = NAMES.get(kind, kind) if weight is None else f"weight {weight:g}"
+    for i, item in enumerate([*kinds, *lines]):
+        is_kind = i < len(kinds)
+        text = NAMES.get(item, item) if is_kind else "no weight" if item is None else f"weight {item:g}"
         width = 0.56 + text_width(text)
-        together = width * (len(WEIGHTS) if i == len(kinds) else 1)
+        together = width * (len(lines) if i == len(kinds) else 1)
         if left + together > x[1] and left > x[0]:
             left, line = x[0], line + 1
         middle = y - 0.14 - 0.2 * line
-        if weight is None:
-            style = {"facecolor": COLOURS[kind][0], "edgecolor": INK, "linewidth": 0.7}
+        if is_kind:
+            style = {"facecolor": COLOURS[item][0], "edgecolor": INK, "linewidth": 0.7}
             axis.add_patch(
                 FancyBboxPatch((left, middle - 0.06), 0.26, 0.12, boxstyle="round,pad=0,rounding_size=0.03", **style)
             )
         else:
-            style = {"arrowstyle": "-|>", "mutation_scale": 5 + 1.5 * line_width(weight), "color": INK}
+            style = {"arrowstyle": "-|>", "mutation_scale": 5 + 1.5 * line_width(item)}
+            style["color"] = UNWEIGHTED if item is None else INK
             ends = (left, middle), (left + 0.28, middle)
-            axis.add_patch(FancyArrowPatch(*ends, shrinkA=0, shrinkB=0, linewidth=line_width(weight), **style))
+            axis.add_patch(FancyArrowPatch(*ends, shrinkA=0, shrinkB=0, linewidth=line_width(item), **style))
         write(axis, left + 0.34, middle, text, ha="left")
         left += width
     return 0.2 * (line + 1) + 0.12

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from torch import nn
 
+from effyolo_ultra import __version__
 from effyolo_ultra._plugins import VARIABLE
 from effyolo_ultra.network import Network, describe
 from effyolo_ultra.sharing.contents import METADATA, PICTURE
@@ -47,7 +48,7 @@ def card(network: nn.Module, metadata: Metadata, title: str, has_picture: bool) 
         " `effyolo pack`.",
         f"Classes ({len(names)}): {', '.join(map(escaped, names[:SHOWN_NAMES]))}{more}.",
         "## Use",
-        USE,
+        USE.format(version=__version__),
         *own_modules(metadata),
         "## Network",
         *([f"![The network]({PICTURE})"] if has_picture else []),
@@ -61,8 +62,9 @@ def card(network: nn.Module, metadata: Metadata, title: str, has_picture: bool) 
 
 
 USE = """\
+Install the Python package effyolo_ultra, version {version} or later, as its README says. Then:
+
 ```bash
-pip install effyolo-ultra
 effyolo pull USER/REPO -o my-variant.pt     # or, of a zip or a folder: effyolo unpack my-variant.zip -o my-variant.pt
 yolo predict model=my-variant.pt source=image.jpg
 yolo train model=my-variant.pt data=your-data.yaml
@@ -92,8 +94,8 @@ def front_matter(metadata: Metadata) -> str:
 def network_parts(network: nn.Module, metadata: Metadata) -> list[str]:
     """Return what is said of the network: a line on the whole, and a table of its layers."""
     stride = max(1, round(max(metadata.stride)))
-    size = metadata.train_args.get("imgsz") or (224 if metadata.task == "classify" else 640)
-    imgsz = -(-(max(size) if isinstance(size, list) else size) // max(stride, 32)) * max(stride, 32)
+    size = 224 if metadata.task == "classify" else 640  # as in Ultralytics' tables
+    imgsz = -(-size // max(stride, 32)) * max(stride, 32)
     try:
         described = describe(network, imgsz)
     except (ValueError, RuntimeError, NotImplementedError, TypeError) as error:

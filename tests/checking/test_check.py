@@ -333,8 +333,12 @@ def test_files_in_order(name):
 def test_missing_file_is_named():
     with pytest.raises(UnknownNameError, match=r"Did you mean yolov5n-effdet\.yaml"):
         effyolo_ultra.check("yolov5n-effdett.yaml")
-    for name in ("https://example.com/yolov8n.yaml", "model.pt"):
-        with pytest.raises(UnknownNameError, match="is no model YAML"):
+    for name, message in (
+        ("https://example.com/yolov8n.yaml", "is no model YAML"),
+        ("model.pt", "`effyolo info model.pt`"),
+        ("nofile.yaml", r"nor in the zoo\.$"),  # no names that have the suffix alone in common
+    ):
+        with pytest.raises(UnknownNameError, match=message):
             effyolo_ultra.check(name)
 
 

@@ -90,9 +90,10 @@ def test_data_that_are_not_here_are_not_fetched(model, data, tmp_path):
     trap = tmp_path / "trap"
     absent = data(path=str(tmp_path / "none"), download=f"open({str(trap)!r}, 'w')")
     (found,) = effyolo_ultra.check(model(), absent)
-    assert found.severity == "warning" and "a check downloads nothing; a training would fetch it" in found.message
+    assert found.severity == "warning" and "a check downloads nothing; a training would fetch them" in found.message
     (found,) = effyolo_ultra.check(model(), data(path=str(tmp_path / "none")))
-    assert found.severity == "error" and "a training would fail" in found.message
+    assert found.severity == "error" and f": no images at {tmp_path / 'none'}" in found.message
+    assert "a training would fail" in found.message and "dataset download directory" not in found.message
     (found,) = effyolo_ultra.check(model(), "https://example.com/data.yaml")
     assert found.severity == "error" and "downloads nothing" in found.message
     assert not trap.exists()

@@ -116,8 +116,9 @@ def test_the_files(shared, trained):
     front = yaml.safe_load(card.split("---")[1])
     assert front["license"] == "agpl-3.0" and front["library_name"] == "ultralytics"
     assert front["pipeline_tag"] == "object-detection" and "effyolo-ultra" in front["tags"]
-    network = effyolo_ultra.network.describe(trained, 64)
-    assert f"{network.parameters:,} parameters" in card
+    network = effyolo_ultra.network.describe(trained, 640)
+    assert f"{network.parameters:,} parameters, {network.gflops:.1f} GFLOPs for 640 x 640" in card
+    assert "pip install" not in card and f"version {effyolo_ultra.__version__} or later" in card
     for layer in network.layers:
         assert f"| {layer.index} | " in card and f" | {layer.parameters:,} |" in card
     metrics = metadata["metrics"]
