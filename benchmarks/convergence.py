@@ -59,6 +59,10 @@ def main() -> None:
             with locked(given.json) as runs:
                 runs.append({**run, **result})
             print(json.dumps({**run, **result}), flush=True)
+    if given.write:
+        from benchmarks.convergence_page import write
+
+        write(read(given.json))
 
 
 def train(model: str, data: str, run: dict[str, Any]) -> dict[str, Any]:
