@@ -20,7 +20,7 @@ def test_backbone():
     for conv in (block.conv_pw, block.conv_dw, block.conv_pwl):
         assert std(conv) == pytest.approx(STD, rel=0.1)
     assert std(block.se.conv_reduce) > 0.1  # has a bias and no BatchNorm
-    assert std(TimmBackbone("tf_efficientnet_b0").body.blocks[2][1].conv_dw) > 0.3
+    assert std(TimmBackbone("tf_efficientnet_b0").body.blocks[2][1].conv_dw) > 0.2
 
 
 @pytest.mark.parametrize("conv", ["separable", "full"])
