@@ -25,8 +25,11 @@ from typing import Any
 
 import torch
 import yaml
+from timm.models._efficientnet_builder import efficientnet_init_weights
 
 from benchmarks.page import ROOT
+from effyolo_ultra.nn import TimmBackbone
+from effyolo_ultra.nn.initial import STD
 
 RESULTS = ROOT / "docs" / "training.json"
 # No plots and no validation before the end: neither changes the network.
@@ -56,6 +59,10 @@ def main() -> None:
             with locked(given.json) as runs:
                 runs.append({**run, **result})
             print(json.dumps({**run, **result}), flush=True)
+    if given.write:
+        from benchmarks.convergence_page import write
+
+        write(read(given.json))
 
 
 def train(model: str, data: str, run: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def train(model: str, data: str, run: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         network = YOLO(str(changed(model, rows, Path(folder))), verbose=False)
         if init:
-            network.add_callback("on_pretrain_routine_end", INITS[init])
+            network.add_callback("on_pretrain_routine_end", lambda trainer: start_again(trainer, init))
         network.add_callback("on_pretrain_routine_end", speed_up)
         start = time.process_time()
         metrics = network.train(data=data, project=folder, name="run", verbose=False, **arguments)
@@ -87,27 +94,22 @@ def speed_up(trainer: Any) -> None:
         network.to(memory_format=torch.channels_last)
 
 
-def torch_init(trainer: Any) -> None:
-    """Start the convolutions of the backbone as torch does, and as all of Ultralytics' own start."""
+def start_again(trainer: Any, init: str) -> None:
+    """Give the convolutions before a BatchNorm other random weights.
+
+    `small`: as ours, all of the network. `torch`: as torch does, so all of Ultralytics' own. `larger`: the same, but
+    the backbone as in its reference implementation.
+    """
     for network in (trainer.model, trainer.ema.ema):
         torch.manual_seed(trainer.args.seed)
-        for module in network.model[0].modules():
-            if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
-                module.reset_parameters()
-
-
-def small_init(trainer: Any) -> None:
-    """Give every convolution before a BatchNorm weights of one standard deviation, as all else in `torch_init`."""
-    torch_init(trainer)
-    for network in (trainer.model, trainer.ema.ema):
         for name, module in network.named_modules():
-            plain = isinstance(module, torch.nn.Conv2d) and module.bias is None and "dfl" not in name
-            if plain and not name.endswith((".depthwise", ".conv.0")):
-                module.weight.data.mul_(SMALL / module.weight.std())
-
-
-SMALL = 0.02
-INITS = {"torch": torch_init, "small": small_init}
+            if isinstance(module, torch.nn.Conv2d) and module.bias is None and "dfl" not in name:
+                module.reset_parameters()
+                between = name.endswith((".depthwise", ".conv.0"))  # no BatchNorm comes right behind it
+                if init == "small" and not between:
+                    torch.nn.init.normal_(module.weight, std=STD)
+        if init == "larger" and isinstance(network.model[0], TimmBackbone):
+            efficientnet_init_weights(network.model[0].body)
 
 
 def split(change: str) -> tuple[dict[str, Any], dict[str, Any]]:

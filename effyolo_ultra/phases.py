@@ -6,7 +6,6 @@ Both stand in the arguments that Ultralytics keeps, hands to the workers of a mu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -48,7 +47,7 @@ def first_phase(freeze: Any) -> tuple[int, float]:
     Raises:
         TrainingError: If it holds a mapping of another kind.
     """
-    asked = next((item for item in (freeze if isinstance(freeze, list) else [freeze]) if isinstance(item, Mapping)), {})
+    asked = next((item for item in (freeze if isinstance(freeze, list) else [freeze]) if isinstance(item, dict)), {})
     try:
         if asked and not {"epochs"} <= {*asked} <= {"epochs", "lr_mult"}:
             raise ValueError(f"it has {', '.join(map(str, asked))}")

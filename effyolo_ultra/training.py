@@ -160,7 +160,10 @@ def freeze(backbone: TimmBackbone, trainer: Any) -> None:
     """Add the frozen stages to the trainer's `freeze`: what is frozen in another way, it would thaw with a warning."""
     names = [f"{backbone.i}.{name}" for name in backbone.frozen]
     given = trainer.args.freeze
-    given = list(range(given)) if isinstance(given, int) else given if isinstance(given, list) else [given or []]
+    if isinstance(given, int):
+        given = list(range(given))
+    elif not isinstance(given, list):
+        given = [given] if isinstance(given, dict) else []  # a mapping is ours, see phases.py
     if names:
         trainer.args.freeze = [*given, *(name for name in names if name not in given)]
 

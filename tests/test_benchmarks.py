@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from ultralytics import YOLO
 
+from benchmarks import convergence, convergence_page
 from benchmarks.speed import bars, cuda, report
 from benchmarks.speed.models import make_model
 from benchmarks.speed.settings import Settings
@@ -53,6 +55,20 @@ def test_pages_are_what_the_script_makes_of_the_results():
         assert f"--write -->\n{text}<!-- end of {name} -->" in page
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"--write -->\n{report.short_table(results)}<!-- end of speed table -->" in readme
+
+
+def test_page_of_trainings_is_what_the_script_makes_of_the_results():
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for name, text in convergence_page.tables(convergence.read(convergence.RESULTS)).items():
+        assert f"--write -->\n{text}<!-- end of {name} -->" in page
+
+
+def test_changes_of_a_training(tmp_path):
+    of_rows, arguments = convergence.split("lr0=0.01,BiFPN.act_first=false,LightDetect=Detect,init=torch")
+    assert arguments == {"lr0": 0.01, "init": "torch"}
+    network = YOLO(str(convergence.changed("yolov5n-effdet.yaml", of_rows, tmp_path))).model
+    assert not any(node.act_first for cell in network.model[1].cells for node in cell.nodes)
+    assert type(network.model[-1].cv2[0][0]).__name__ == "Conv" and network.model[0].out_channels == (40, 112, 320)
 
 
 def test_runtimes_of_a_gpu_on_a_cpu(tmp_path):

@@ -11,6 +11,7 @@ import torch
 from effyolo_ultra.errors import nearest
 from effyolo_ultra.nn._checks import check_bool, check_int, check_levels, check_number
 from effyolo_ultra.nn.backbone_state import BackboneState, shapes
+from effyolo_ultra.nn.initial import small_weights
 from effyolo_ultra.nn.timm_body import batch_norms, build_body, modules_up_to, normalization
 from effyolo_ultra.nn.timm_models import check_pretrained, check_timm_name
 from effyolo_ultra.row import Built, Pyramid, Row
@@ -82,6 +83,7 @@ class TimmBackbone(BackboneState):
         self.lr_mult = check_number("lr_mult", lr_mult, above=0, below=1000)
 
         self.body = build_body(self.model_name, self.levels, self.in_channels, self.drop_path_rate)
+        self.initialize()
         self.out_channels = tuple(self.body.feature_info.channels())
         mean, std = normalization(self.body.pretrained_cfg, in_channels)
         # Constants of the model: not in the state dict, so that weights of another one do not bring theirs along.
@@ -94,6 +96,9 @@ class TimmBackbone(BackboneState):
     def timm_name(model: str) -> str:
         """Return the timm name of `model` as it is written in a YAML."""
         return model
+
+    def initialize(self) -> None:
+        """Give it random weights: those of timm."""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -196,6 +201,10 @@ class EfficientNetBackbone(TimmBackbone):
         **{f"lite{i}": f"tf_efficientnet_lite{i}" for i in range(5)},
         **{f"v2-{x}": f"tf_efficientnetv2_{x}" for x in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl")},
     }
+
+    def initialize(self) -> None:
+        """Give it small random weights instead of timm's, which are those of the reference implementation."""
+        small_weights(self.body)
 
     @staticmethod
     def timm_name(model: str) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 
 from effyolo_ultra.nn._checks import check_bool, check_choice
 from effyolo_ultra.nn.fusion import BiFPN_Add
+from effyolo_ultra.nn.initial import small_weights
 from effyolo_ultra.nn.same_padding import same_max_pool2d
 
 BN_EPS, BN_MOMENTUM = 1e-3, 0.03  # what Ultralytics sets in every model; the paper has the same eps
@@ -125,6 +126,7 @@ def conv_bn(in_channels: int, out_channels: int, kernel_size: int) -> nn.Module:
 
     conv = Conv(in_channels, out_channels, kernel_size, act=False)
     conv.bn.eps, conv.bn.momentum = BN_EPS, BN_MOMENTUM
+    small_weights(conv)
     return conv
 
 

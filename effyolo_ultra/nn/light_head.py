@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from effyolo_ultra.nn.initial import small_weights
+
 PREFIX = "Light"
 WITH_TEXT = ("World", "YOLOE")  # in the names of heads whose class branch compares with the embedding of a text
 
@@ -73,6 +75,7 @@ class SeparableConv(nn.Module):
             in_channels, in_channels, kernel_size, padding=kernel_size // 2, groups=in_channels, bias=False
         )
         self.pointwise = Conv(in_channels, out_channels, 1, act=nn.SiLU() if act is None else act)
+        small_weights(self.pointwise)
 
     @property
     def conv(self) -> nn.Conv2d:
