@@ -1,5 +1,6 @@
 """A small disk in memory, for who may mount one."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ def small_disk(folder: Path, megabytes: float) -> Iterator[Callable[[float], Non
     """
 
     def resize(megabytes: float) -> None:
-        used = sum(4096 * (-(-file.stat().st_size // 4096) + 1) for file in folder.rglob("*"))
+        disk = os.statvfs(folder)
+        used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
         mount(folder, "remount", f"size={max(int(megabytes * 2**20), used)}")
 
     folder.mkdir()

@@ -122,9 +122,7 @@ def kill_in_writing(folder: Path, model: str, number: int, seed: int) -> tuple[i
 
 def full_disk(folder: Path) -> str:
     """Fill a disk by the second last.pt of a training, make room, and resume; return what the training said."""
-    run = folder / "runs" / "whole"
-    megabytes = (run / "weights" / "last.pt").stat().st_size / 2**20  # without what a running training adds
-    with small_disk(folder / "disk", megabytes) as resize:
+    with small_disk(folder / "disk", megabytes=500) as resize:
         run = folder / "disk" / "run"
         process = train(folder, run)
         while not (run / "weights" / "best.pt").is_file():
@@ -134,6 +132,6 @@ def full_disk(folder: Path) -> str:
         assert process.wait() != 0
         said = (folder / "log").read_text("utf-8").strip().splitlines()[-1]
         assert is_whole(run / "weights" / "last.pt") and not list(run.glob("weights/.*"))
-        resize(100 * megabytes)
+        resize(500)
         assert resumed(folder, run) == "went on to the end"
     return said.replace(str(run), "RUN")
