@@ -23,7 +23,8 @@ def small_disk(folder: Path, megabytes: float) -> Iterator[Callable[[float], Non
     def resize(megabytes: float) -> None:
         disk = os.statvfs(folder)
         used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
-        mount(folder, "remount", f"size={max(int(megabytes * 2**20), used)}")
+        # A size of 0 would be none.
+        mount(folder, "remount", f"size={max(int(megabytes * 2**20), used, 4096)}")
 
     folder.mkdir()
     mount(folder, f"size={int(megabytes * 2**20)}")

@@ -79,7 +79,10 @@ def kill_at_random(folder: Path, number: int, seed: int) -> dict[str, int]:
         was_killed = process.wait() == -signal.SIGKILL
         seen["killed" if was_killed else "finished before"] += 1
         last = run / "weights" / "last.pt"
-        print(f"kill {i} after {moment:.1f} of {length:.1f} s: epochs {epochs_of(run)}, last.pt {last.is_file()}", flush=True)
+        print(
+            f"kill {i} after {moment:.1f} of {length:.1f} s: epochs {epochs_of(run)}, last.pt {last.is_file()}",
+            flush=True,
+        )
         if last.is_file() and not is_whole(last):
             seen["half last.pt"] += 1
         elif was_killed:
