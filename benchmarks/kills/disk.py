@@ -1,5 +1,6 @@
 """A small disk in memory, for who may mount one."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +21,10 @@ def small_disk(folder: Path, megabytes: float) -> Iterator[Callable[[float], Non
     """
 
     def resize(megabytes: float) -> None:
-        used = sum(4096 * (-(-file.stat().st_size // 4096) + 1) for file in folder.rglob("*"))
-        mount(folder, "remount", f"size={max(int(megabytes * 2**20), used)}")
+        disk = os.statvfs(folder)
+        used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+        # A size of 0 would be none.
+        mount(folder, "remount", f"size={max(int(megabytes * 2**20), used, 4096)}")
 
     folder.mkdir()
     mount(folder, f"size={int(megabytes * 2**20)}")

@@ -79,7 +79,10 @@ def kill_at_random(folder: Path, number: int, seed: int) -> dict[str, int]:
         was_killed = process.wait() == -signal.SIGKILL
         seen["killed" if was_killed else "finished before"] += 1
         last = run / "weights" / "last.pt"
-        print(f"kill {i} after {moment:.1f} of {length:.1f} s: epochs {epochs_of(run)}", last.is_file(), flush=True)
+        print(
+            f"kill {i} after {moment:.1f} of {length:.1f} s: epochs {epochs_of(run)}, last.pt {last.is_file()}",
+            flush=True,
+        )
         if last.is_file() and not is_whole(last):
             seen["half last.pt"] += 1
         elif was_killed:
@@ -122,9 +125,7 @@ def kill_in_writing(folder: Path, model: str, number: int, seed: int) -> tuple[i
 
 def full_disk(folder: Path) -> str:
     """Fill a disk by the second last.pt of a training, make room, and resume; return what the training said."""
-    run = folder / "runs" / "whole"
-    megabytes = (run / "weights" / "last.pt").stat().st_size / 2**20  # without what a running training adds
-    with small_disk(folder / "disk", megabytes) as resize:
+    with small_disk(folder / "disk", megabytes=500) as resize:
         run = folder / "disk" / "run"
         process = train(folder, run)
         while not (run / "weights" / "best.pt").is_file():
@@ -134,6 +135,6 @@ def full_disk(folder: Path) -> str:
         assert process.wait() != 0
         said = (folder / "log").read_text("utf-8").strip().splitlines()[-1]
         assert is_whole(run / "weights" / "last.pt") and not list(run.glob("weights/.*"))
-        resize(100 * megabytes)
+        resize(500)
         assert resumed(folder, run) == "went on to the end"
     return said.replace(str(run), "RUN")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from effyolo_ultra._output import naming
 from effyolo_ultra.errors import EffYoloError, SharingError
 from effyolo_ultra.sharing.contents import LIMITS, NEEDED, check_size, read, write_folder
 from effyolo_ultra.weights._sources import http_status
@@ -92,7 +93,7 @@ def pull(
     output = check_output(output or f"{repo.partition('/')[2]}.pt", overwrite)
     api = HfApi(token=token)
     # Beside the output, where there is room for it, and gone when this ends; nothing of it is under the final name.
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.absolute().parent) as folder:
+    with naming(output), tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.absolute().parent) as folder:
         with said("pull", repo, revision):
             info = api.model_info(repo, revision=revision, files_metadata=True)
             check_there(repo, {file.rfilename: file.size or 0 for file in info.siblings or ()})

@@ -8,6 +8,7 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
+from effyolo_ultra._output import naming
 from effyolo_ultra.errors import WeightsError, WeightsUnreachableError, nearest
 from effyolo_ultra.weights._sources import HubFile, UrlFile, http_status
 
@@ -34,7 +35,9 @@ def fetch(model_name: str) -> Path:
     if path is not None:
         return path
     try:
-        return source.download(_answer(source.ask))
+        answer = _answer(source.ask)
+        with naming(source.cache):
+            return source.download(answer)
     except Exception as error:
         # A full disk or a folder without write permission says itself what is wrong.
         if isinstance(error, OSError) and error.errno and not isinstance(error, (ConnectionError, TimeoutError)):

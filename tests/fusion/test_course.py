@@ -10,6 +10,7 @@ from small_data import write_small_data
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 
+from effyolo_ultra._output import WholeFile
 from effyolo_ultra.fusion import course, fusion_weights
 
 MODEL = """
@@ -112,6 +113,7 @@ def test_network_without_weights_writes_nothing(folder, model):
     network = YOLO(folder / model if model == "sum.yaml" else model)
     network.train(**settings(folder, name=model, epochs=1))
     assert not list(Path(network.trainer.save_dir).glob("fusion*"))
+    assert isinstance(network.trainer.last, WholeFile) == (model == "sum.yaml")  # stock networks are left alone
     assert course.write_row not in network.trainer.callbacks["on_train_epoch_end"]
 
 
