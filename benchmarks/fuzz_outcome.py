@@ -78,12 +78,8 @@ def outcome(path: Path, text: str, whole: bool = False) -> tuple[str, str]:
         result = "refused", str(error)
         check_error(error, path)
     except BaseException as error:
-        where = [
-            f
-            for f in traceback.extract_tb(error.__traceback__)
-            if "site-packages" in f.filename or "effyolo" in f.filename
-        ]
-        last = f"{Path(where[-1].filename).name}:{where[-1].lineno}" if where else ""
+        frames = traceback.extract_tb(error.__traceback__)
+        last = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)[-8:])
         short = re.sub(r"\d+", "#", str(error).splitlines()[0] if str(error) else "")[:60]
         raise Fault(f"{type(error).__name__} in {last}: {short}", trace) from error
