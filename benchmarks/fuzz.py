@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -175,6 +176,7 @@ def main() -> int:
     parser.add_argument("--whole", type=int, default=20, help="build and train every n-th network with its data")
     parser.add_argument("--messages", type=Path, help="write all the errors here, to be read")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     counts: collections.Counter[str] = collections.Counter()
     faults: dict[str, tuple[str, str, str]] = {}
     messages: dict[str, str] = {}
