@@ -37,10 +37,11 @@ NUMBERS = st.one_of(
     st.integers(-40, 40),
     st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5, -0.5, 1e-9, 1e9, float("inf"), float("-inf"), float("nan")]),
 )
-WORDS = """nc None True [1,2] -1 1e-3 3x3 d i m ch args layers scale scales width kpt_shape anchors nearest auto relu softmax
-    b0 b9 lite0 v2-s nn.ReLU() nn.PReLU() nn.GLU() abc import ( ' é w.pth resnet18 999999999999999999999 backbone""".split()
-OPTIONS = """levels fusion eps conv act act_first shared_weights pretrained frozen_stages drop_path_rate norm_eval sync_bn
-    bn_eps bn_momentum grad_checkpointing lr_mult nope""".split()
+WORDS = """nc None True [1,2] -1 1e-3 3x3 d i m ch args layers scale scales width kpt_shape anchors nearest auto relu
+    softmax b0 b9 lite0 v2-s nn.ReLU() nn.PReLU() nn.GLU() abc import ( ' é w.pth resnet18 999999999999999999999
+    backbone""".split()
+OPTIONS = """levels fusion eps conv act act_first shared_weights pretrained frozen_stages drop_path_rate norm_eval
+    sync_bn bn_eps bn_momentum grad_checkpointing lr_mult nope""".split()
 SCALARS = st.one_of(NUMBERS, st.sampled_from([*WORDS, "", " ", "x" * 300]), st.booleans(), st.none())
 VALUES = st.one_of(
     SCALARS,
@@ -48,15 +49,15 @@ VALUES = st.one_of(
     st.dictionaries(st.one_of(st.sampled_from([*OPTIONS, "n", "s"]), NUMBERS), SCALARS, max_size=2),
     st.sampled_from([[[1]], {"n": [1, 2]}]),
 )
-STOCK = """Concat Conv DWConv GhostConv C2f C3 C3TR C2fAttn A2C2f SPP Focus HGStem HGBlock ResNetLayer CBLinear CBFuse Index
-    AIFI ImagePoolingAttn RepC3 nn.Identity nn.Conv2d nn.Upsample nn.Linear nn.Dropout nn.BatchNorm2d nn.Flatten nn.ReLU
-    nn.ConvTranspose2d torchvision.ops.Permute Detect Segment Pose OBB Classify v10Detect WorldDetect RTDETRDecoder
-    SemanticSegment LightDetect LightSegment LightPose LightOBB LightClassify""".split()
-NO_LAYERS = """nn.functional nn.Module nn.Sequential nn. nn.init conv deepcopy torch BaseModel DetectionModel LOGGER Konv
-    bifpn Ensemble""".split()
+STOCK = """Concat Conv DWConv GhostConv C2f C3 C3TR C2fAttn A2C2f SPP Focus HGStem HGBlock ResNetLayer CBLinear CBFuse
+    Index AIFI ImagePoolingAttn RepC3 nn.Identity nn.Conv2d nn.Upsample nn.Linear nn.Dropout nn.BatchNorm2d nn.Flatten
+    nn.ReLU nn.ConvTranspose2d torchvision.ops.Permute Detect Segment Pose OBB Classify v10Detect WorldDetect
+    RTDETRDecoder SemanticSegment LightDetect LightSegment LightPose LightOBB LightClassify""".split()
+NO_LAYERS = """nn.functional nn.Module nn.Sequential nn. nn.init conv deepcopy torch BaseModel DetectionModel LOGGER
+    Konv bifpn Ensemble""".split()
 NAMES = st.sampled_from([*sorted({*MODULES, *(row[2] for row in ROWS), *STOCK}), *NO_LAYERS])
-KEYS = """nc scales activation width_multiple depth_multiple kpt_shape end2end reg_max pretrained anchors channels ch pruned
-    backbone head scale names task inplace backbones yaml_file max_channels legacy""".split()
+KEYS = """nc scales activation width_multiple depth_multiple kpt_shape end2end reg_max pretrained anchors channels ch
+    pruned backbone head scale names task inplace backbones yaml_file max_channels legacy""".split()
 
 
 @st.composite

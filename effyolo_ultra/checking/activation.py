@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-# Held by a thread that builds: Ultralytics sets the activation of a file, and `legacy` of a head, for the whole process.
+# Held by a thread that builds: Ultralytics sets a file's activation, and `legacy` of a head, for the whole process.
 BUILDING = threading.RLock()
 EXPECTED = (
     "it must be a call of an activation of torch.nn with literal arguments, such as nn.ReLU() or nn.LeakyReLU(0.1)"
