@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import random
@@ -14,7 +13,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,8 +57,8 @@ def outcome(path: Path, text: str, whole: bool = False) -> tuple[str, str]:
     Args:
         path: Where to write it.
         text: Its text.
-        whole: Whether to build it as YOLO does, with its data. Otherwise it is built without, in a moment; but if it
-            does not run so, it is built with its data nevertheless.
+        whole: Whether to build it as YOLO does, with its data, too. Else it is only built without, in a moment; but if
+            it does not run so, it is built with its data nevertheless.
 
     Returns:
         'stock', 'network' or 'refused', and the message of our error.
@@ -68,57 +67,69 @@ def outcome(path: Path, text: str, whole: bool = False) -> tuple[str, str]:
         Fault: If it is anything else, or leaves a trace.
     """
     path.write_text(text, encoding="utf-8")
+    try:
+        kind, message, needs_data = attempt(path, without_data)
+        if kind == "network" and (whole or needs_data):
+            kind, message, _ = attempt(path, with_data)
+    finally:
+        path.unlink()
+    return kind, message
+
+
+def attempt(path: Path, build: Callable[[Path], tuple[str, bool]]) -> tuple[str, str, bool]:
+    """Try a file, and raise a Fault for what must not be."""
     before, memory, start = state(), peak(), time.process_time()
+    kind, message, needs_data = "refused", "", False
     try:
         with silence(), time_limit():
-            result = build(path, whole)
+            kind, needs_data = build(path)
     except TooLong as error:
         raise Fault(f"more than {SECONDS} s", "".join(traceback.format_tb(error.__traceback__)[-6:])) from error
     except EffYoloError as error:
-        result = "refused", str(error)
+        message = str(error)
         check_error(error, path)
     except BaseException as error:
-        where = [
-            f
-            for f in traceback.extract_tb(error.__traceback__)
-            if "site-packages" in f.filename or "effyolo" in f.filename
-        ]
-        last = f"{Path(where[-1].filename).name}:{where[-1].lineno}" if where else ""
+        frames = traceback.extract_tb(error.__traceback__)
+        last = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)[-8:])
         short = re.sub(r"\d+", "#", str(error).splitlines()[0] if str(error) else "")[:60]
         raise Fault(f"{type(error).__name__} in {last}: {short}", trace) from error
-    finally:
-        path.unlink()
     if time.process_time() - start > SECONDS:
-        raise Fault(f"more than {SECONDS} s", f"{result}")
+        raise Fault(f"more than {SECONDS} s", message)
     if peak() - memory > MEMORY:
-        raise Fault("more than 2 GB", f"{(peak() - memory) / 2**30:.1f} GiB: {result}")
+        raise Fault("more than 2 GB", f"{(peak() - memory) / 2**30:.1f} GiB {message}")
     for name, value in state().items():
-        if value != before[name] and (result[0] == "refused" or name != "the heads"):
-            raise Fault(f"changes {name}", f"{before[name]} became {value}: {result}")
-    return result
+        if value != before[name] and (kind == "refused" or name != "the heads"):
+            raise Fault(f"changes {name}", f"{before[name]} became {value} {message}")
+    return kind, message, needs_data
 
 
-def build(path: Path, whole: bool) -> tuple[str, str]:
-    """Build the network of a file, and run it."""
+def without_data(path: Path) -> tuple[str, bool]:
+    """Build the network of a file without data, and run it; also return whether only data can tell if it runs."""
     d = tasks.yaml_model_load(path)
     if not ModelDocument(d).names_any_of([*registry.MODULES, *light_heads(tasks)]):
-        return "stock", ""
+        return "stock", False
+    random_state = torch.get_rng_state()
     with torch.device("meta"):
-        random_state = torch.get_rng_state()
-        layers = tasks.parse_model(copy.deepcopy(d), 3, verbose=False)[0]
-        if not torch.equal(random_state, torch.get_rng_state()):
-            raise Fault("a build without data changes the random state")
-        parameters = sum(p.numel() for p in layers.parameters())
+        layers = tasks.parse_model(d, 3, verbose=False)[0]
+    if not torch.equal(random_state, torch.get_rng_state()):
+        raise Fault("a build without data changes the random state")
     try:
         run(layers, torch.empty(2, 3, 256, 256, device="meta"))
     except Exception:  # of a layer that has no form without data, or of a network that cannot run
-        whole = True
-    if whole and parameters < LARGE:
+        return "network", True
+    return "network", False
+
+
+def with_data(path: Path) -> tuple[str, bool]:
+    """Build the network of a file as YOLO does, and run it."""
+    with torch.device("meta"):
+        layers = tasks.parse_model(tasks.yaml_model_load(path), 3, verbose=False)[0]
+    if sum(p.numel() for p in layers.parameters()) < LARGE:
         network = (RTDETR if "rtdetr" in path.stem else YOLO)(str(path)).model
         size = 2 * max(int(network.stride.max()), 32)
         run(network.model, torch.rand(2, 3, size, size))
-    return "network", ""
+    return "network", False
 
 
 def run(layers: nn.Sequential, image: torch.Tensor) -> None:

@@ -23,13 +23,13 @@ def dry_run(
 
     Args:
         layer: The layer, built on the meta device. It loses its BatchNorms.
-        with_data: Builds the same layer with data, for one that has no form without.
+        with_data: Returns the same layer with data, if it has any, for one that has no form without.
         inputs: What its sources give, on the meta device.
         is_list: Whether it takes them as a list.
         is_head: Whether it is a head, which gives its feature maps as in a training.
 
     Returns:
-        Tensors on the meta device, or None where finding out would take too much memory.
+        Tensors on the meta device, or None where that cannot be found out, or would take too much memory.
 
     Raises:
         Exception: Whatever the layer raises with data.
@@ -39,9 +39,12 @@ def dry_run(
     except Exception:  # the message is not that of a training, which has data, nor is it always an error there
         if numbers_in(inputs) > MAX_ELEMENTS or sum(p.numel() for p in layer.parameters()) > MAX_WITH_DATA:
             return None
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        layer = with_data()
+        if any(p.is_meta for p in layer.parameters()):
+            return None
         zeros = map_tensors(lambda t: torch.zeros_like(t, device="cpu"), inputs)
-        given = run_layer(with_data(), zeros, is_list, is_head)
+        given = run_layer(layer, zeros, is_list, is_head)
     return map_tensors(lambda t: torch.empty_like(t, device="meta"), given)
 
 

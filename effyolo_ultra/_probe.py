@@ -64,7 +64,8 @@ class StockParser:
         self.rows[index], self._channels[index] = declaration(channels), channels
         self.given[index] = output
         ran = on_meta(output)
-        if ran is None:
+        inputs = [self.given[source] for source in self.sources[index][0]]
+        if any(isinstance(given, Feature) and given.stride is None for given in inputs):
             ran = self._given(index, copy.deepcopy(module).to("meta"), lambda: copy.deepcopy(module))
         self._note(index, module, ran)
         self.undeclared.discard(index)

@@ -69,9 +69,11 @@ def patch_tasks(tasks: ModuleType) -> None:
 
     @functools.wraps(stock_parse_model)
     def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> Any:
+        from effyolo_ultra.checking.activation import BUILDING
         from effyolo_ultra.parser import parse_model
 
-        return parse_model(stock_parse_model, tasks, {**modules, **USER_MODULES}, d, ch, verbose)
+        with BUILDING:
+            return parse_model(stock_parse_model, tasks, {**modules, **USER_MODULES}, d, ch, verbose)
 
     @functools.wraps(stock_yaml_model_load)
     def yaml_model_load(path: str | Path) -> dict[str, Any]:

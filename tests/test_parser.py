@@ -1,6 +1,8 @@
 """A YAML row becomes the module that it names, with the channels that the file's scale gives."""
 
 import copy
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -192,10 +194,24 @@ def test_file_equals_dictionary(name):
 
 
 def test_threads_build_their_own_models():
-    from concurrent.futures import ThreadPoolExecutor
+    names = ["yolov5n-effdet.yaml", "yolov5-effb0-pan.yaml", "yolo11n-effnet-bifpn.yaml", "yolov8n.yaml"]
+    files = [tasks.yaml_model_load(name) for name in names]
+    # Ultralytics has one default activation and one `legacy` for the process; the last file sets its own.
+    files.append({**files[1], "activation": "nn.ReLU()"})
 
-    names = ["yolov5n-effdet.yaml", "yolov5-effb0-pan.yaml", "yolov5-effb1-bifpn.yaml"] * 3
-    with ThreadPoolExecutor(3) as pool:
-        built = list(pool.map(lambda name: [type(m) for m in DetectionModel(name, verbose=False).model], names))
-    for name, types in zip(names, built):
-        assert types == [type(m) for m in DetectionModel(name, verbose=False).model]
+    def build(file):
+        with torch.device("meta"):
+            layers, saved = tasks.parse_model(copy.deepcopy(file), 3, verbose=False)
+        acts = [type(m.act) for m in layers.modules() if isinstance(m, tasks.Conv)]
+        return [type(m) for m in layers], saved, acts, {name: p.shape for name, p in layers.state_dict().items()}
+
+    before, expected = tasks.Conv.default_act, list(map(build, files))
+    assert nn.ReLU in expected[-1][2] and nn.ReLU not in expected[1][2]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(build, files * 2)) == expected * 2
+    finally:
+        sys.setswitchinterval(interval)
+    assert tasks.Conv.default_act is before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+# Held by a thread that builds: Ultralytics sets a file's activation, and `legacy` of a head, for the whole process.
+BUILDING = threading.RLock()
 EXPECTED = (
     "it must be a call of an activation of torch.nn with literal arguments, such as nn.ReLU() or nn.LeakyReLU(0.1)"
 )
@@ -58,8 +61,9 @@ def default_activation_restored() -> Iterator[None]:
     """Restore the default activation of the process at the end; Ultralytics leaves it changed where a build fails."""
     from ultralytics.nn.modules.conv import Conv
 
-    before = Conv.default_act
-    try:
-        yield
-    finally:
-        Conv.default_act = before
+    with BUILDING:
+        before = Conv.default_act
+        try:
+            yield
+        finally:
+            Conv.default_act = before
