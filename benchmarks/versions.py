@@ -63,10 +63,9 @@ def run(folder: Path, python: str, torch: str, pins: dict[str, str]) -> str:
         return row(python, {}, "not run: no such Python on this machine")
     try:
         interpreter = environment(folder, python, torch)
-        # Without what they ask for: the newest of the others is what is tested beside them.
         wanted = {"ultralytics": "", "timm": "", **pins}
         pinned = [f"{name}=={version}" if version else name for name, version in wanted.items()]
-        pip(interpreter, "--upgrade", "--no-deps", *pinned)
+        pip(interpreter, "--upgrade", *pinned)
     except RuntimeError as error:
         return row(python, {}, f"not installed: {str(error)[:150]}")
     code = f"from importlib.metadata import version; print(*map(version, {SHOWN}))"
