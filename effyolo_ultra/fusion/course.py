@@ -143,15 +143,20 @@ def draw_node(axis: Axes, curves: Sequence[tuple[FusionEdge, Sequence[float]]], 
     """Draw the weights of the inputs of one fusion."""
     from matplotlib.ticker import MaxNLocator
 
+    are_few = len(epochs) < 3
     for i, (_, weights) in enumerate(curves):
         color, dashes = LINES[i % len(LINES)]
-        axis.plot(epochs, weights, color=color, linestyle=dashes, linewidth=1.4, marker="." if len(epochs) < 3 else "")
+        # Smaller and smaller, so that equal weights are all seen.
+        style = {"marker": "o", "markersize": max(8 - 2.5 * i, 1)} if are_few else {}
+        axis.plot(epochs, weights, color=color, linestyle=dashes, linewidth=1.4, **style)
     edge = curves[0][0]
     where = f"{layer_name(edge)}{cell_name(edge)}, ".replace(" (shared weights)", "") if edge.cells else ""
     axis.set_title(f"{where}{edge.node}", fontsize=7.5)
     labels = [edge.input.replace(" (", "\n(") if not edge.cells else edge.input for edge, _ in curves]
     axis.legend(labels, fontsize=6, ncols=3, frameon=False, handlelength=1.5, columnspacing=0.8, loc="upper center")
     axis.set(ylim=(0, 1.3), yticks=[0, 0.5, 1])
-    axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+    if are_few:
+        axis.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     axis.tick_params(labelsize=6.5)
     axis.grid(alpha=0.3, linewidth=0.5)

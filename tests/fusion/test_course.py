@@ -139,3 +139,11 @@ def test_one_process_of_a_group_writes(folder, monkeypatch):
         assert trainer.callbacks["on_train_epoch_end"].count(course.write_row) == is_watched
     # Before those of loggers and users, who look for the picture there.
     assert trainer.callbacks["on_train_end"].index(course.draw) == 0 < len(trainer.callbacks["on_train_end"]) - 1
+
+
+def test_picture_of_one_epoch(folder):
+    edges = fusion_weights(YOLO(folder / "weighted.yaml").model)
+    axis = course.draw_course(edges, [[1.0, *(edge.weight for edge in edges)]]).axes[0]
+    low, high = axis.get_xlim()
+    assert [tick for tick in axis.get_xticks() if low <= tick <= high] == [1]
+    assert len({line.get_markersize() for line in axis.lines}) == len(axis.lines) > 1  # equal weights are all seen
