@@ -18,7 +18,8 @@ from benchmarks.page import ROOT
 YOLO_COMMAND = str(Path(sysconfig.get_path("scripts"), "yolo"))
 MODEL, STOCK = "yolov5n-effdet.yaml", "yolov5n.yaml"
 EPOCHS = 10
-NO_CHECKPOINT = "does not exist"
+NO_CHECKPOINT, NOTHING_LEFT = "does not exist", "is finished, nothing to resume"
+ALL_TRAINED = "all epochs were trained, said so"
 
 
 def environment() -> dict[str, str]:
@@ -68,7 +69,14 @@ def kill_at_random(folder: Path, number: int, seed: int) -> dict[str, int]:
     assert train(folder, run).wait() == 0, (folder / "log").read_text("utf-8")
     length = time.monotonic() - began
     rng = random.Random(seed)
-    names = ["killed", "no checkpoint yet, said so", "half last.pt", "went on to the end", "finished before"]
+    names = [
+        "killed",
+        "no checkpoint yet, said so",
+        "half last.pt",
+        "went on to the end",
+        ALL_TRAINED,
+        "finished before",
+    ]
     seen = dict.fromkeys([*names, "epochs twice in results.csv"], 0)
     for i in range(number):
         run = folder / "runs" / f"killed{i}"
@@ -94,12 +102,17 @@ def kill_at_random(folder: Path, number: int, seed: int) -> dict[str, int]:
 
 def resumed(folder: Path, run: Path) -> str:
     """Resume a training and say what came of it."""
-    there = (run / "weights" / "last.pt").is_file()
+    last = run / "weights" / "last.pt"
+    there = last.is_file()
+    if there and torch.load(last, weights_only=False)["optimizer"] is None:
+        return ALL_TRAINED  # by a warning, with which a new training begins
     status = resume(folder, run).wait()
     log = (folder / "log").read_text("utf-8")
     if not there:
         assert status != 0 and NO_CHECKPOINT in log and str(run) in log, log
         return "no checkpoint yet, said so"
+    if NOTHING_LEFT in log:
+        return ALL_TRAINED
     assert status == 0, log
     # An epoch whose row was written, but not its checkpoint, is trained and written again.
     assert sorted(set(epochs_of(run))) == list(range(1, EPOCHS + 1)), epochs_of(run)
