@@ -4,8 +4,8 @@ python -m benchmarks.ecosystem                         prints the table
 python -m benchmarks.ecosystem --checks mlflow sahi    of these only
 python -m benchmarks.ecosystem --write                 writes the rows into docs/ecosystem.md
 
-Two networks of the zoo and a stock one learn a few drawn pictures by heart. Each check runs the commands of the page, in
-a process and a folder of its own, with the settings of a new user, and looks at what came of them. It needs
+Two networks of the zoo and a stock one learn a few drawn pictures by heart. Each check runs the commands of the page,
+in a process and a folder of its own, with settings of its own, and looks at what came of them. It needs
 `pip install tensorboard wandb mlflow comet_ml dvclive clearml lap shapely onnx onnxslim onnxruntime supervision sahi`.
 """
 
@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Sequence
 from importlib import metadata
@@ -54,11 +55,16 @@ TITLES = {
 LOGGERS = ("clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 
 
+def learn(name: str, folder: Path) -> Path:
+    """Return the checkpoint of a network that has learned eight pictures of 64 x 64 pixels, which lie beside it."""
+    return trained(name, folder, PICTURES, imgsz=IMGSZ, epochs=40)
+
+
 def prepare(weights: Path, folder: Path) -> Path:
     """Make what the commands of the page ask for: best.pt, pictures.yaml, two pictures, a film, settings.
 
     Args:
-        weights: A checkpoint of `benchmarks.export_models.trained`, beside its pictures.
+        weights: A checkpoint of `learn`, beside its pictures.
         folder: Where to put it all; is made.
     """
     (folder / "settings" / "Ultralytics").mkdir(parents=True)
@@ -88,6 +94,8 @@ def run(names: Sequence[str], weights: Path, folder: Path) -> dict[str, dict]:
     prepare(weights, folder)
     command = [sys.executable, "-m", "benchmarks.ecosystem_checks", str(folder), *names]
     environment = {**os.environ, "YOLO_CONFIG_DIR": str(folder / "settings"), "YOLO_AUTOINSTALL": "false"}
+    environment |= {f"GIT_{who}_{what}": "me" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     lines = [line.removeprefix("RESULT ") for line in done.stdout.splitlines() if line.startswith("RESULT ")]
@@ -134,7 +142,7 @@ def main() -> None:
     rows = {}
     with tempfile.TemporaryDirectory() as temporary:
         models = [*MODELS, STOCK]
-        weights = {m: trained(m, Path(temporary, "weights"), PICTURES, imgsz=IMGSZ, epochs=40) for m in models}
+        weights = {model: learn(model, Path(temporary, "weights")) for model in models}
         for name in arguments.checks:
             results = {
                 file.stem: run([name], file, Path(temporary, f"{name}-{file.stem}"))[name] for file in weights.values()

@@ -25,12 +25,26 @@ def pytest_pyfunc_call():
     os.environ.pop("PYTEST_CURRENT_TEST", None)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup():
+    """The same for those of a fixture."""
+    os.environ.pop("PYTEST_CURRENT_TEST", None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _remove_home():
     yield
     import shutil
 
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory):
+    """A small network that has learned some pictures by heart; they lie beside its checkpoint."""
+    from benchmarks.ecosystem import learn
+
+    return learn("yolov5n-effdet.yaml", tmp_path_factory.mktemp("learned"))
 
 
 @pytest.fixture

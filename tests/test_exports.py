@@ -7,37 +7,26 @@ import pytest
 import torch
 from ultralytics import YOLO
 
+from benchmarks.ecosystem import IMGSZ, PICTURES
 from benchmarks.export_checks import boxes, compare, raw, raw_deviation
-from benchmarks.export_models import calibrated, picture_batch, trained
+from benchmarks.export_models import calibrated, picture_batch
 from effyolo_ultra.nn import BiFPN_Add
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("exports")]  # one process trains for all of them
 
-IMGSZ = 64
-PICTURES = {"train": 8, "val": 4, "imgsz": IMGSZ}
 MODELS = ["yolov5n-effdet.yaml", "yolov5-effb0-bifpn.yaml", "yolov5-effb0-pan.yaml", "yolov5n-effdet-p7.yaml"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("exports")
-
-
-@pytest.fixture(scope="module")
-def weights(folder):
-    """A small network that has learned some pictures by heart."""
-    return trained("yolov5n-effdet.yaml", folder, PICTURES, imgsz=IMGSZ, epochs=40)
-
-
-@pytest.fixture(scope="module")
-def spread(folder):
+def spread(tmp_path_factory):
     """Checkpoints that are not trained, but have scores from 0 to 1 at any size of an image."""
-    return lambda name: calibrated(name, folder / "random", PICTURES)
+    folder = tmp_path_factory.mktemp("random")
+    return lambda name: calibrated(name, folder, PICTURES)
 
 
 @pytest.fixture(scope="module")
-def pictures(folder, weights):
-    return sorted((folder / "pictures" / "images").rglob("*.jpg"))
+def pictures(learned):
+    return sorted((learned.parent / "pictures" / "images").rglob("*.jpg"))
 
 
 def export(weights, **options):
@@ -59,20 +48,20 @@ def check_raw(weights, file, images, pixels=0.1, scores=0.001):
 
 
 @pytest.mark.parametrize("format_", ["onnx", "torchscript", "openvino", "ncnn", "mnn"])
-def test_same_boxes(weights, pictures, format_):
-    check_boxes(weights, export(weights, format=format_), pictures)
+def test_same_boxes(learned, pictures, format_):
+    check_boxes(learned, export(learned, format=format_), pictures)
 
 
 @pytest.mark.parametrize("format_", ["onnx", "openvino"])
-def test_same_boxes_in_half_precision(weights, pictures, format_):
-    check_boxes(weights, export(weights, format=format_, half=True), pictures, pixels=1, scores=0.02)
+def test_same_boxes_in_half_precision(learned, pictures, format_):
+    check_boxes(learned, export(learned, format=format_, half=True), pictures, pixels=1, scores=0.02)
 
 
 @pytest.mark.parametrize("format_", ["onnx", "torchscript"])
 @pytest.mark.parametrize("options", [{"batch": 4}, {"nms": True}], ids=str)
-def test_same_boxes_with_options(weights, pictures, format_, options):
-    file = export(weights, format=format_, **options)
-    check_boxes(weights, file, pictures, batch=options.get("batch", 1))
+def test_same_boxes_with_options(learned, pictures, format_, options):
+    file = export(learned, format=format_, **options)
+    check_boxes(learned, file, pictures, batch=options.get("batch", 1))
 
 
 @pytest.mark.parametrize("format_", ["onnx", "openvino"])
