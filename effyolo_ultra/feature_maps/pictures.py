@@ -166,8 +166,8 @@ def log(maps: ActivationMaps, names: Mapping[int, str], cam: str, conf: float) -
     if maps.flat:
         rests = "" if len(maps.flat) == len(maps.levels) else ", which rests on other levels"
         advice = [
-            *(["take cam layer or hires, which weigh each cell"] if cam == "grad" else []),
             *(["lower conf (--conf) to explain more predictions"] if maps.explained and maps.explained[0].xyxy else []),
+            *(["take cam layer or hires, which weigh each cell"] if cam == "grad" else []),
         ]
         LOGGER.warning(
             f"{maps.title} of {', '.join(maps.flat)} is flat: nothing there speaks for what is explained{rests};"
