@@ -27,7 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from ultralytics import YOLO
-from ultralytics.utils import SettingsManager
+from ultralytics.utils import SETTINGS, SettingsManager
 
 from benchmarks.export_models import trained
 from benchmarks.page import ROOT, write_between
@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("--checks", nargs="+", choices=TITLES, default=list(TITLES), metavar="CHECK")
     parser.add_argument("--write", action="store_true", help=f"write the rows into {PAGE}")
     arguments = parser.parse_args()
+    dict.update(SETTINGS, dict.fromkeys(LOGGERS, False))  # in this process alone: a logger writes where it is run
     rows = {}
     with tempfile.TemporaryDirectory() as temporary:
         models = [*MODELS, STOCK]
