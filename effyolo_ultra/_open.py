@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra.errors import EffYoloError, UnknownNameError, WeightsError
+from effyolo_ultra.weights.intact import check_intact
 
 Source = Union[str, "os.PathLike[str]", nn.Module, Any]
 
@@ -24,7 +25,7 @@ def open_model(source: Source) -> nn.Module:
     Raises:
         UnknownNameError: If there is no such file.
         ModelYAMLError: If a YAML describes no network.
-        WeightsError: If a .pt file holds no network.
+        WeightsError: If a .pt file holds no network, is damaged, or has NaN in it.
         TypeError: If `source` is something else.
     """
     if isinstance(source, (str, os.PathLike)):
@@ -52,7 +53,7 @@ def open_checkpoint(path: Path, load: Callable[[str], Any] | None = None) -> Any
 
     Raises:
         UnknownNameError: If there is no such file.
-        WeightsError: If it holds no network.
+        WeightsError: If it holds no network, is damaged, or has NaN in it.
     """
     from ultralytics import YOLO
 
@@ -60,12 +61,25 @@ def open_checkpoint(path: Path, load: Callable[[str], Any] | None = None) -> Any
         raise WeightsError(f"expected a .pt file of Ultralytics, such as best.pt, not '{path}'")
     if not path.is_file():
         raise UnknownNameError(f"there is no file '{path}'; give the path of a .pt file, such as best.pt")
+    check_intact(path)
     try:
-        return (load or YOLO)(str(path))
+        opened = (load or YOLO)(str(path))
     except (EffYoloError, OSError):
         raise
     except Exception as error:  # whatever torch, pickle or Ultralytics make of a file that is something else
         raise WeightsError(f"'{path}' holds no network of Ultralytics: {type(error).__name__}: {error}") from error
+    if isinstance(network := getattr(opened, "model", None), nn.Module):
+        check_numbers(network, path)
+    return opened
+
+
+def check_numbers(network: nn.Module, path: Path) -> None:
+    """Raise a WeightsError for a network of a file that computes nothing any more."""
+    tensors = (*network.named_parameters(), *network.named_buffers())
+    nan = [name for name, tensor in tensors if tensor.isnan().any()]
+    if nan:
+        more = f" and {len(nan) - 1} more tensors" if len(nan) > 1 else ""
+        raise WeightsError(f"'{path}' holds NaN, in {nan[0]}{more}: its training has diverged. Take an earlier file.")
 
 
 def check_there(path: Path) -> None:

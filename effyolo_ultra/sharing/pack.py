@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra import __version__
-from effyolo_ultra._open import open_checkpoint
+from effyolo_ultra._open import check_numbers, open_checkpoint
 from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra.checking.passes import OF_HEAD, OF_TASK, silence
 from effyolo_ultra.checking.passes import tensors as tensors_in
@@ -121,6 +121,7 @@ def load(model: Path) -> tuple[dict[str, Any], nn.Module]:
     network = getattr(network, "student_model", network)  # of a training that distils another network
     if not isinstance(network, nn.Module) or not isinstance(getattr(network, "yaml", None), dict):
         raise WeightsError(f"'{model}' holds no network of Ultralytics that was built from a model YAML")
+    check_numbers(network, model)
     return checkpoint, network.eval()
 
 

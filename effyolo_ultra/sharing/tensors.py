@@ -57,6 +57,8 @@ def check(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
             )
         if tensor.is_floating_point() != own[name].is_floating_point():
             raise SharingError(f"{WEIGHTS}: {name} is {tensor.dtype}, and in the network {own[name].dtype}")
+        if tensor.isnan().any():
+            raise SharingError(f"{WEIGHTS}: {name} holds NaN, so the network computes nothing any more")
 
 
 def of(names: set[str]) -> str:

@@ -15,6 +15,7 @@ from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.weights import efficientdet, inert, openmmlab
 from effyolo_ultra.weights.bifpn import roles, tensors_by_role
+from effyolo_ultra.weights.intact import check_intact
 
 READABLE = "timm's layout, OpenMMLab's, efficientdet-pytorch's, or a checkpoint of a network with modules of ours"
 # Where training scripts keep the weights, the averaged ones first.
@@ -48,7 +49,10 @@ def read(path: Path) -> Weights:
     if isinstance(content, Mapping):
         for key in ("ema", "model"):  # as Ultralytics saves a network
             if isinstance(content.get(key), inert.Inert):
-                return of_network(content[key], path)
+                try:
+                    return of_network(content[key], path)
+                except (AttributeError, KeyError, IndexError, TypeError) as error:  # it is not as networks are
+                    raise WeightsError(f"{path} holds a network that cannot be read: {error!r}") from error
     tensors = named_tensors(content)
     if not tensors:
         raise WeightsError(f"{path} holds no tensors by name; expected {READABLE}")
@@ -65,6 +69,7 @@ def read_file(path: Path) -> Any:
     """Return what a file holds."""
     from safetensors.torch import load_file
 
+    check_intact(path)
     try:
         return load_file(path) if path.suffix == ".safetensors" else inert.load(path)
     except pickle.UnpicklingError as error:

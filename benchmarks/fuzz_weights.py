@@ -1,0 +1,146 @@
+"""Damages checkpoints and files of weights at random, and looks at what each function makes of them.
+
+    python -m benchmarks.fuzz_weights --examples 300 --seed 0
+
+A file is cut off, has bytes changed, or is of another kind. Each function that reads it must either work or raise one
+of our errors that names the file. Anything else is printed, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import random
+import tempfile
+import traceback
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import safetensors.torch
+import torch
+from ultralytics import YOLO
+from ultralytics.utils import LOGGER, checks
+
+import effyolo_ultra
+from effyolo_ultra.checking.passes import silence
+from effyolo_ultra.errors import EffYoloError
+from effyolo_ultra.nn import TimmBackbone
+from effyolo_ultra.nn.bifpn import BiFPN
+
+TIMM = "test_efficientnet"  # of timm's own tests: 0.4 million parameters
+YAML = f"""
+nc: 2
+backbone:
+  - [-1, 1, TimmBackbone, [{TIMM}, {{pretrained: false}}]]
+head:
+  - [0, 1, BiFPN, [16]]
+  - [-1, 1, PyramidLevel, [3]]
+  - [1, 1, PyramidLevel, [4]]
+  - [[2, 3], 1, Detect, [nc]]
+"""
+
+
+def make_files(folder: Path) -> dict[str, bytes]:
+    """Return the files to damage by name: a checkpoint, a variant of it, and the weights of a backbone."""
+    (folder / "tiny.yaml").write_text(YAML, encoding="utf-8")
+    cv2.imwrite(str(folder / "image.png"), np.zeros((64, 64, 3), np.uint8))
+    with silence():
+        YOLO(folder / "tiny.yaml").save(folder / "tiny.pt")
+        effyolo_ultra.pack(folder / "tiny.pt", folder / "tiny.zip")
+    weights = TimmBackbone(TIMM, pretrained=False).body.state_dict()
+    torch.save(weights, folder / "tiny.pth")
+    safetensors.torch.save_file(weights, folder / "tiny.safetensors")
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("tiny.*")) if path.suffix != ".yaml"}
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Return the content of a file with something wrong."""
+    kind = rng.choice(["cut", "cut", "bytes", "bytes", "bytes", "end", "text", "empty", "zip", "pickle"])
+    if kind == "cut":
+        return content[
+            : rng.choice([rng.randrange(100), rng.randrange(len(content)), len(content) - rng.randrange(99)])
+        ]
+    if kind in ("bytes", "end"):
+        changed = bytearray(content)
+        start = max(len(content) - 3000, 0) if kind == "end" else 0
+        stop = rng.choice([200, 3000, len(content)]) if kind == "bytes" else len(content)
+        for _ in range(rng.choice([1, 3, 50])):
+            changed[rng.randrange(start, min(stop, len(content)))] = rng.randrange(256)
+        return bytes(changed)
+    if kind == "zip":
+        with tempfile.NamedTemporaryFile() as file:
+            with zipfile.ZipFile(file.name, "w") as archive:
+                archive.writestr("photo.txt", "text")
+            return Path(file.name).read_bytes()
+    return {"text": b"<html>404</html>", "empty": b"", "pickle": b"\x80\x04K\x01."}[kind]
+
+
+def readers(path: Path) -> dict[str, Callable[[], Any]]:
+    """Return the functions that read such a file."""
+    backbone = {"backbone": lambda: TimmBackbone(TIMM, pretrained=str(path)).load_pretrained()}
+    if path.suffix == ".zip":
+        return {"unpack": lambda: effyolo_ultra.unpack(path, path.with_suffix(".out.pt"), overwrite=True)}
+    if path.suffix != ".pt":
+        return backbone
+    return {
+        **backbone,
+        "BiFPN": lambda: BiFPN({3: 48, 4: 64, 5: 96}, 16, pretrained=str(path)).load_pretrained(),
+        "info": lambda: effyolo_ultra.model_info(path, 64),
+        "draw": lambda: effyolo_ultra.draw(path, path.with_suffix(".svg"), overwrite=True),
+        "features": lambda: effyolo_ultra.features(
+            path, path.with_name("image.png"), path.with_name("f"), imgsz=64, overwrite=True
+        ),
+        "fusion": lambda: effyolo_ultra.fusion_weights(path),
+        "compare": lambda: effyolo_ultra.compare(path, path),
+        "pack": lambda: effyolo_ultra.pack(path, path.with_suffix(".out.zip"), overwrite=True),
+    }
+
+
+def outcome(path: Path, read: Callable[[], Any]) -> str:
+    """Return 'read', or 'refused' if that names the file; else what is wrong."""
+    try:
+        with silence(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read()
+    except EffYoloError as error:
+        return "refused" if path.name in str(error) else f"an error that does not name the file: {error}"
+    except Exception:
+        return traceback.format_exc()
+    return "read"
+
+
+def main() -> int:
+    """Damage files, and print what is wrong with what becomes of them."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--examples", type=int, default=100, help="number of damaged files of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="another one gives other files")
+    args = parser.parse_args()
+    LOGGER.setLevel("ERROR")
+    checks.AUTOINSTALL = False  # Ultralytics asks pip for a module that a file names, and a changed byte changes names
+    rng = random.Random(args.seed)
+    counts: collections.Counter[str] = collections.Counter()
+    faults: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in make_files(Path(directory)).items():
+            path = Path(directory) / name
+            for _ in range(args.examples):
+                path.write_bytes(damaged(content, rng))
+                for function, read in readers(path).items():
+                    found = outcome(path, read)
+                    kind = found if found in ("read", "refused") else "FAULT"
+                    counts[kind] += 1
+                    if kind == "FAULT":
+                        faults.setdefault(f"{path.suffix} {function} {found.splitlines()[-1][:60]}", found)
+    for kind, found in faults.items():
+        print(f"=== {kind}\n{found}")
+    print(f"{sum(counts.values())} readings: {dict(counts)}; {len(faults)} kinds of faults")
+    return bool(faults)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
