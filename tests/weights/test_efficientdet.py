@@ -27,7 +27,7 @@ SAVED = {
 
 def start(network, pretrained=True):
     """Let the network start as in a training."""
-    arguments = SimpleNamespace(pretrained=pretrained, freeze=None, model="m.yaml")
+    arguments = SimpleNamespace(pretrained=pretrained, freeze=None, optimizer="auto", model="m.yaml")
     prepare_network(SimpleNamespace(model=network, args=arguments, device=torch.device("cpu"), resume=False))
 
 
