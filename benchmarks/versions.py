@@ -66,7 +66,7 @@ def run(folder: Path, python: str, torch: str, pins: dict[str, str]) -> str:
         wanted = {"ultralytics": "", "timm": "", **pins}
         pinned = [f"{name}=={version}" if version else name for name, version in wanted.items()]
         pip(interpreter, "--upgrade", *pinned)
-    except RuntimeError as error:
+    except (RuntimeError, subprocess.CalledProcessError) as error:
         return row(python, {}, f"not installed: {str(error)[:150]}")
     code = f"from importlib.metadata import version; print(*map(version, {SHOWN}))"
     printed = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -305,7 +305,7 @@ def run(rank, port):
     for path in ({str(folder / "b0.pth")!r} if rank == 0 else "gone.pth", "gone.pth"):
         network = torch.nn.Sequential(EfficientNetBackbone("b0", pretrained=path))
         network[0].i, network.yaml = 0, {{}}
-        arguments = SimpleNamespace(pretrained=True, freeze=None, model="m.yaml")
+        arguments = SimpleNamespace(pretrained=True, freeze=None, model="m.yaml", optimizer="SGD")
         trainer = SimpleNamespace(model=network, args=arguments, device=torch.device("cpu"), resume=False)
         try:
             prepare_network(trainer)
