@@ -22,10 +22,12 @@ from pathlib import Path
 from benchmarks.page import ROOT, write_between
 
 PAGE, TABLE = "docs/versions.md", "versions table"
-LOWEST = {"ultralytics": "8.3.150", "timm": "1.0.22", "opencv-python": "4.6.0.66", "pyyaml": "6.0"}
+SETUP = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+LOWEST = {name: re.search(rf"^    {name}>=(.+)$", SETUP, re.MULTILINE)[1] for name in ("ultralytics", "timm")}
+OLD = {"opencv-python": "4.6.0.66", "pyyaml": "6.0", "numpy": "1.26.4", "torchvision": "0.16.0"}
 ROWS: list[tuple[str, str, dict[str, str]]] = [
-    ("3.9", "2.1.0", LOWEST | {"numpy": "1.26.4", "torchvision": "0.16.0"}),
-    ("3.11", "", {"ultralytics": "8.3.150", "timm": "1.0.22"}),
+    ("3.9", "2.1.0", {**LOWEST, **OLD}),
+    ("3.11", "", LOWEST),
     ("3.11", "", {"ultralytics": "8.3.200"}),
     ("3.11", "", {"ultralytics": "8.4.0"}),
     ("3.11", "", {"ultralytics": "8.4.100"}),

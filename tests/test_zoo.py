@@ -149,10 +149,9 @@ def test_forward_at_two_sizes_and_a_gradient_for_every_parameter(name):
             output = model.eval()(torch.rand(1, 3, 64, 128))[0]
         assert output.shape == ((1, 300, 6) if model.model[-1].end2end else (1, 84, anchors))
     else:
+        image = torch.rand(1, 3, 96, 160)  # has the 300 anchors that RT-DETR wants
         with torch.no_grad():
-            assert all(
-                t.isfinite().all() for t in tensors(model.eval()(torch.rand(1, 3, 96, 160)))
-            )  # RT-DETR takes the best 300 anchors
+            assert all(t.isfinite().all() for t in tensors(model.eval()(image)))
     sum(t.sum() for t in tensors(model.train()(torch.rand(2, 3, 128, 128)))).backward()
     # Of Ultralytics' heads: the fixed integration of the distribution, what takes the labels of a batch, and the part
     # of Pose26 that only its loss runs.
