@@ -98,16 +98,15 @@ def main() -> None:
         print(*(f"{number}: {asked}" for number, asked in enumerate(ROWS)), sep="\n")
         return
     former = (ROOT / PAGE).read_text(encoding="utf-8").split(f"<!-- {TABLE}: ")[1].splitlines()[3:]
-    lines = dict(enumerate(f"{line}\n" for line in former if line.startswith("| ")))
+    lines = {int(line.split("|")[1]): f"{line}\n" for line in former if line.startswith("| ")}
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.folder or Path(temporary)).resolve()
         for number in arguments.rows:
-            lines[number] = run(folder, *ROWS[number])
+            lines[number] = f"| {number} {run(folder, *ROWS[number])}"
             print(lines[number], end="", flush=True)
     if arguments.write:
-        head = "| Python | torch | ultralytics | timm | quick tests |\n| --- | --- | --- | --- | --- |\n"
-        missing = row("", {}, "not run")
-        write_between(PAGE, TABLE, head + "".join(lines.get(number, missing) for number in range(len(ROWS))))
+        head = "| row | Python | torch | ultralytics | timm | quick tests |\n| --- | --- | --- | --- | --- | --- |\n"
+        write_between(PAGE, TABLE, head + "".join(lines[number] for number in sorted(lines)))
 
 
 if __name__ == "__main__":
