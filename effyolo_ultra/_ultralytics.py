@@ -203,11 +203,14 @@ def wrappable(
         return None
     found = list(inspect.signature(function).parameters) if callable(function) else None
     if found not in (list(parameters), [*parameters, *optional]):
+        from effyolo_ultra import __version__
+
         version = getattr(sys.modules.get("ultralytics"), "__version__", "of unknown version")
         form = f"takes ({', '.join(found)})" if found is not None else "is missing"
         raise UltralyticsVersionError(
-            f"ultralytics {version} cannot be extended: {owner.__name__}.{name} {form}, expected"
-            f" ({', '.join(parameters)}). Install a version that this effyolo_ultra supports, or a newer effyolo_ultra."
+            f"ultralytics {version} cannot be extended by effyolo_ultra {__version__}: {owner.__name__}.{name} {form},"
+            f" expected ({', '.join(parameters)}). Install a version that this effyolo_ultra supports, or a newer"
+            " effyolo_ultra."
         )
     return function
 
