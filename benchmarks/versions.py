@@ -22,10 +22,12 @@ from pathlib import Path
 from benchmarks.page import ROOT, write_between
 
 PAGE, TABLE = "docs/versions.md", "versions table"
-LOWEST = {"ultralytics": "8.3.150", "timm": "1.0.22", "opencv-python": "4.6.0.66", "pyyaml": "6.0"}
+SETUP = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+LOWEST = {name: re.search(rf"^    {name}>=(.+)$", SETUP, re.MULTILINE)[1] for name in ("ultralytics", "timm")}
+OLD = {"opencv-python": "4.6.0.66", "pyyaml": "6.0", "numpy": "1.26.4", "torchvision": "0.16.0"}
 ROWS: list[tuple[str, str, dict[str, str]]] = [
-    ("3.9", "2.1.0", LOWEST | {"numpy": "1.26.4", "torchvision": "0.16.0"}),
-    ("3.11", "", {"ultralytics": "8.3.150", "timm": "1.0.22"}),
+    ("3.9", "2.1.0", {**LOWEST, **OLD}),
+    ("3.11", "", LOWEST),
     ("3.11", "", {"ultralytics": "8.3.200"}),
     ("3.11", "", {"ultralytics": "8.4.0"}),
     ("3.11", "", {"ultralytics": "8.4.100"}),
@@ -66,7 +68,7 @@ def run(folder: Path, python: str, torch: str, pins: dict[str, str]) -> str:
         wanted = {"ultralytics": "", "timm": "", **pins}
         pinned = [f"{name}=={version}" if version else name for name, version in wanted.items()]
         pip(interpreter, "--upgrade", *pinned)
-    except RuntimeError as error:
+    except (RuntimeError, subprocess.CalledProcessError) as error:
         return row(python, {}, f"not installed: {str(error)[:150]}")
     code = f"from importlib.metadata import version; print(*map(version, {SHOWN}))"
     printed = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -96,16 +98,15 @@ def main() -> None:
         print(*(f"{number}: {asked}" for number, asked in enumerate(ROWS)), sep="\n")
         return
     former = (ROOT / PAGE).read_text(encoding="utf-8").split(f"<!-- {TABLE}: ")[1].splitlines()[3:]
-    lines = dict(enumerate(f"{line}\n" for line in former if line.startswith("| ")))
+    lines = {int(line.split("|")[1]): f"{line}\n" for line in former if line.startswith("| ")}
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.folder or Path(temporary)).resolve()
         for number in arguments.rows:
-            lines[number] = run(folder, *ROWS[number])
+            lines[number] = f"| {number} {run(folder, *ROWS[number])}"
             print(lines[number], end="", flush=True)
     if arguments.write:
-        head = "| Python | torch | ultralytics | timm | quick tests |\n| --- | --- | --- | --- | --- |\n"
-        missing = row("", {}, "not run")
-        write_between(PAGE, TABLE, head + "".join(lines.get(number, missing) for number in range(len(ROWS))))
+        head = "| row | Python | torch | ultralytics | timm | quick tests |\n| --- | --- | --- | --- | --- | --- |\n"
+        write_between(PAGE, TABLE, head + "".join(lines[number] for number in sorted(lines)))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,35 @@ from typing import Any
 
 from torch import nn
 
-from effyolo_ultra.document import ModelDocument
+from effyolo_ultra.document import ModelDocument, module_name
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn.light_head import light_heads
 
 BY_THE_PARSER = ("reg_max", "end2end", "ch")  # parameters of heads that Ultralytics' parser gives, not the row
 AT_THE_TOP = ("nc", "kpt_shape")  # those whose values stand at the top of a file
+OF_YOLO26 = ("end2end", "reg_max")  # top-level keys that older versions pass over, to build another network
+
+
+def check_version(document: ModelDocument, tasks: ModuleType) -> None:
+    """Raise a ModelYAMLError if the file needs the heads of YOLO26, and this Ultralytics has none.
+
+    Args:
+        document: The model YAML.
+        tasks: The module `ultralytics.nn.tasks`.
+    """
+    key = next((key for key in OF_YOLO26 if key in document.d), None)
+    if key and not hasattr(tasks, "OBB26"):
+        from ultralytics import __version__
+
+        document.refuse(f"needs ultralytics >= 8.4.0 for '{key}'; installed is {__version__}.", key, colon=False)
+
+
+def with_stock_head(model: Any, tasks: ModuleType) -> Any:
+    """Return a model YAML with the stock head in the place of a light one; anything else as it is."""
+    rows = model.get("head") if isinstance(model, dict) else None
+    row = rows[-1] if isinstance(rows, list) and rows else []
+    stock = light_heads(tasks).get(module_name(row))
+    return {**model, "head": [*rows[:-1], [*row[:2], stock, *row[3:]]]} if stock else model
 
 
 def check_head_args(document: ModelDocument, tasks: ModuleType) -> None:

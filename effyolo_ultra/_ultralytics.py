@@ -55,6 +55,8 @@ def patch_tasks(tasks: ModuleType) -> None:
     stock_parse_model = wrappable(tasks, "parse_model", "d", "ch", "verbose")
     # Reads the file that a model YAML's name means; its errors do not say what is wrong with a file.
     stock_yaml_model_load = wrappable(tasks, "yaml_model_load", "path")
+    # Tells the task by the head's name, which has to be the stock name to the letter before Ultralytics 8.4.0.
+    stock_guess_model_task = wrappable(tasks, "guess_model_task", "model")
     # Loads a checkpoint into a network; a tensor of another backbone can have the same name and shape.
     stock_load = wrappable(tasks.BaseModel, "load", "self", "weights", "verbose")
     # Prepares a network for inference, but folds only BatchNorms of Ultralytics' own classes.
@@ -81,6 +83,12 @@ def patch_tasks(tasks: ModuleType) -> None:
 
         return load_model_yaml(stock_yaml_model_load, tasks, {**modules, **USER_MODULES}, path)
 
+    @functools.wraps(stock_guess_model_task)
+    def guess_model_task(model: Any) -> str:
+        from effyolo_ultra._heads import with_stock_head
+
+        return stock_guess_model_task(with_stock_head(model, tasks))
+
     @functools.wraps(stock_load)
     def load(self: Any, weights: Any, verbose: bool = True) -> None:
         from effyolo_ultra.training import load_network
@@ -98,12 +106,14 @@ def patch_tasks(tasks: ModuleType) -> None:
     wrap(tasks.BaseModel, "load", load)
     wrap(tasks.BaseModel, "fuse", fuse)
     wrap(tasks, "yaml_model_load", yaml_model_load)
+    wrap(tasks, "guess_model_task", guess_model_task)
     patch_checks(checks)
     tasks.check_yaml = checks.check_yaml  # imported by name, before this package where that comes after Ultralytics
-    # Imports yaml_model_load by name; it is there already where this package is imported after Ultralytics.
+    # Imports them by name; it is there already where this package is imported after Ultralytics.
     engine = sys.modules.get("ultralytics.engine.model")
-    if getattr(engine, "yaml_model_load", None) is stock_yaml_model_load:
-        engine.yaml_model_load = yaml_model_load
+    for stock, ours in ((stock_yaml_model_load, yaml_model_load), (stock_guess_model_task, guess_model_task)):
+        if getattr(engine, ours.__name__, None) is stock:
+            setattr(engine, ours.__name__, ours)
     load_user_modules()
 
 
@@ -193,11 +203,14 @@ def wrappable(
         return None
     found = list(inspect.signature(function).parameters) if callable(function) else None
     if found not in (list(parameters), [*parameters, *optional]):
+        from effyolo_ultra import __version__
+
         version = getattr(sys.modules.get("ultralytics"), "__version__", "of unknown version")
         form = f"takes ({', '.join(found)})" if found is not None else "is missing"
         raise UltralyticsVersionError(
-            f"ultralytics {version} cannot be extended: {owner.__name__}.{name} {form}, expected"
-            f" ({', '.join(parameters)}). Install a version that this effyolo_ultra supports, or a newer effyolo_ultra."
+            f"ultralytics {version} cannot be extended by effyolo_ultra {__version__}: {owner.__name__}.{name} {form},"
+            f" expected ({', '.join(parameters)}). Install a version that this effyolo_ultra supports, or a newer"
+            " effyolo_ultra."
         )
     return function
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra._failures import failures_explained
-from effyolo_ultra._heads import check_head_args
+from effyolo_ultra._heads import check_head_args, check_version
 from effyolo_ultra._plugins import own_modules_hint
 from effyolo_ultra._probe import StockParser
 from effyolo_ultra._table import replace_lines, table_line
@@ -256,6 +256,8 @@ def prune(document: ModelDocument, layers: nn.Sequential, tasks: ModuleType, ver
 def check_names(document: ModelDocument, tasks: ModuleType, modules: Mapping[str, type]) -> None:
     """Raise a ModelYAMLError for the first row whose module neither we nor Ultralytics know."""
     ours = [*modules, *light_heads(tasks)]
+    if document.names_any_of(ours):
+        check_version(document, tasks)
     names = [*ours, *stock_names(tasks)]
     document.check_names(lambda name: name in ours or is_stock(tasks, name), names, own_modules_hint())
 

@@ -3,13 +3,16 @@
 import os
 
 import pytest
+import ultralytics
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from benchmarks.processes.checks import check_group, end, launch, launch_hosts
 from benchmarks.processes.folder import write_folder
+from effyolo_ultra import __version__
 
 BUILD = "from ultralytics import YOLO; assert len(YOLO('yolov5n-effdet.yaml').model.model[1].cells) == 3"
+STOCK = "from ultralytics import YOLO; assert len(YOLO('yolov5n.yaml').model.model) == 25"
 
 
 FIRST = [
@@ -53,15 +56,18 @@ def test_changed_ultralytics_is_named_and_stock_goes_on(run_python, tmp_path):
         "import ultralytics.nn.tasks as tasks, warnings\n"
         "from effyolo_ultra import _ultralytics\n"
         "from effyolo_ultra.errors import UltralyticsVersionError\n"
-        "tasks.parse_model = lambda d, ch: None\n"
+        "stock = tasks.parse_model\n"
+        "tasks.parse_model = lambda d, ch, **how: stock(d, ch, **how)\n"
         "try:\n"
         "    _ultralytics.patch_tasks(tasks)\n"
         "except UltralyticsVersionError as error:\n"
         "    print(error)\n"
+        f"{STOCK}\n"
     )
     done = run_python(code, cwd=tmp_path, EFFYOLO_ULTRA_NO_AUTOLOAD="1")
-    assert "ultralytics.nn.tasks.parse_model takes (d, ch), expected (d, ch, verbose)" in done.stdout
-    assert __import__("ultralytics").__version__ in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert "ultralytics.nn.tasks.parse_model takes (d, ch, how), expected (d, ch, verbose)" in done.stdout
+    assert f"ultralytics {ultralytics.__version__} cannot be extended by effyolo_ultra {__version__}:" in done.stdout
 
 
 @pytest.mark.slow

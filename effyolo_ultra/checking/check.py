@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from effyolo_ultra._heads import nc_problem
+from ultralytics.nn import tasks
+
+from effyolo_ultra._heads import check_version, nc_problem
 from effyolo_ultra.checking.activation import parse_activation
 from effyolo_ultra.checking.data import Data, NoData, check_data, read_data
 from effyolo_ultra.checking.finding import Finding, in_order, merge
@@ -78,6 +80,9 @@ class FileCheck:
 
     def findings(self) -> Iterator[Finding]:
         """Yield everything that is found."""
+        if too_new := list(caught(check_version, self.document, tasks)):
+            yield from map(self.at, too_new)
+            return
         errors = list(self._structure())
         yield from map(self.at, errors)
         yield from check_keys(self.source)
@@ -133,9 +138,7 @@ class FileCheck:
 
     def _data(self) -> tuple[Data | None, list[Finding]]:
         """Return the data, and what of it does not fit the file."""
-        from ultralytics.nn.tasks import guess_model_task
-
-        task = guess_model_task(self.d) or "detect"
+        task = tasks.guess_model_task(self.d) or "detect"
         try:
             data = read_data(self.data_name, task)
         except NoData as error:
