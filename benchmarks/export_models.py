@@ -62,7 +62,7 @@ def calibrated(name: str, folder: Path, numbers: dict = PICTURES) -> Path:
         imgsz = max(IMGSZ, int(model.model.stride.max()))
         settle(model.model, picture_batch(draw_pictures(folder, numbers), (imgsz, imgsz)))
         for layer in score_layers(model.model.model[-1]):
-            nn.init.normal_(layer.weight, std=0.5)
+            nn.init.normal_(layer.weight, std=0.05 if isinstance(layer, nn.Linear) else 0.5)  # no scores equal to 1
             nn.init.zeros_(layer.bias)
         model.save(weights)
     return weights
