@@ -53,13 +53,16 @@ def trained(name: str, folder: Path, numbers: dict = PICTURES, **settings: int) 
     return weights
 
 
-def calibrated(name: str, folder: Path, numbers: dict = PICTURES) -> Path:
-    """Return a checkpoint with random weights, the BatchNorm statistics of the pictures and scores from 0 to 1."""
+def calibrated(name: str, folder: Path, numbers: dict = PICTURES, strides: int = 1) -> Path:
+    """Return a checkpoint with random weights, the BatchNorm statistics of the pictures and scores from 0 to 1.
+
+    The pictures are at least `strides` of the largest strides in size.
+    """
     weights = folder / f"{Path(name).stem}-random.pt"
     if not weights.exists():
         torch.manual_seed(0)
         model = (RTDETR if name.startswith("rtdetr") else YOLO)(name)
-        imgsz = max(IMGSZ, int(model.model.stride.max()))
+        imgsz = max(IMGSZ, strides * int(model.model.stride.max()))
         settle(model.model, picture_batch(draw_pictures(folder, numbers), (imgsz, imgsz)))
         for layer in score_layers(model.model.model[-1]):
             nn.init.normal_(layer.weight, std=0.05 if isinstance(layer, nn.Linear) else 0.5)  # no scores equal to 1

@@ -80,7 +80,7 @@ def boxes_apart(x: np.ndarray, y: np.ndarray) -> float:
 
 def check(name: str, folder: Path) -> dict[str, float | str]:
     """Export a model in all ways; return the deviation of each, or its error."""
-    weights = calibrated(name, folder, PICTURES)
+    weights = calibrated(name, folder, PICTURES, strides=2)
     images = draw_pictures(folder, PICTURES)[:2]
     openvino_in_float32()
     kind = RTDETR if name.startswith("rtdetr") else YOLO
