@@ -19,23 +19,11 @@ import torch
 from torch import nn
 
 from effyolo_ultra._failures import failures_explained
-from effyolo_ultra._heads import check_head_args, check_version
-from effyolo_ultra._plugins import own_modules_hint
+from effyolo_ultra._heads import check_head_args
 from effyolo_ultra._probe import StockParser
+from effyolo_ultra._refusals import check_file_size, check_is_data, check_names, check_size
 from effyolo_ultra._table import replace_lines, table_line
-from effyolo_ultra.checking.activation import parse_activation
-from effyolo_ultra.checking.limits import (
-    MAX_BYTES,
-    MAX_NODES,
-    MAX_PARAMETERS,
-    WIDE,
-    count_values,
-    largest_number,
-    too_large,
-    too_large_keys,
-    too_many_layers,
-    too_many_rows,
-)
+from effyolo_ultra.checking.limits import MAX_PARAMETERS, WIDE, largest_number
 from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError, UnknownNameError, nearest
 from effyolo_ultra.nn.light_head import light_heads, lighten
@@ -76,7 +64,7 @@ def parse_model(
         prune(document, layers, tasks, verbose)
         return layers, saved
 
-    check_is_data(document)
+    check_is_data(document, tasks, modules)
     rows = list(document.rows())
     check_size(document, rows)
     check_head_args(document, tasks)
@@ -133,38 +121,6 @@ def load_model_yaml(
                 f"{document.file}: its 'anchors' are not used, because the heads of Ultralytics have none."
             )
     return d
-
-
-def check_file_size(path: Path, modules: Mapping[str, type]) -> None:
-    """Raise a ModelYAMLError for a file with modules of ours that is too large to be read in a moment."""
-    if path.is_file() and path.stat().st_size > MAX_BYTES:
-        text = path.read_bytes()
-        if any(name.encode() in text for name in modules):
-            raise ModelYAMLError.in_file(str(path), f"a model YAML of more than {MAX_BYTES} bytes is not read")
-
-
-def check_is_data(document: ModelDocument) -> None:
-    """Raise a ModelYAMLError for what would run as code, or grow without end, where it is built."""
-    if count_values(document.d, MAX_NODES) >= MAX_NODES:
-        raise ModelYAMLError.in_file(document.file, f"it has more than {MAX_NODES} values, aliases expanded.")
-    if message := too_many_rows(document):
-        raise ModelYAMLError.in_file(document.file, message)
-    for key, message in too_large_keys(document.d):
-        raise ModelYAMLError.in_file(document.file, message, key)
-    if activation := document.d.get("activation"):
-        try:
-            parse_activation(activation)
-        except ValueError as error:
-            raise ModelYAMLError.in_file(document.file, str(error), "activation") from None
-
-
-def check_size(document: ModelDocument, rows: list[Row]) -> None:
-    """Raise a ModelYAMLError for a network that is larger than any in use."""
-    for row in rows:
-        if message := too_large(row):
-            row.error(message)
-    if message := too_many_layers(rows):
-        raise ModelYAMLError.in_file(document.file, message)
 
 
 def build_registered(rows: list[Row], modules: Mapping[str, type], parser: StockParser) -> dict[int, Built]:
@@ -251,24 +207,3 @@ def prune(document: ModelDocument, layers: nn.Sequential, tasks: ModuleType, ver
         tasks.LOGGER.info(
             f"effyolo_ultra: the table is of the network before pruning: {whole:,} parameters, now {left:,}"
         )
-
-
-def check_names(document: ModelDocument, tasks: ModuleType, modules: Mapping[str, type]) -> None:
-    """Raise a ModelYAMLError for the first row whose module neither we nor Ultralytics know."""
-    ours = [*modules, *light_heads(tasks)]
-    if document.names_any_of(ours):
-        check_version(document, tasks)
-    names = [*ours, *stock_names(tasks)]
-    document.check_names(lambda name: name in ours or is_stock(tasks, name), names, own_modules_hint())
-
-
-def is_stock(tasks: ModuleType, name: str) -> bool:
-    """Whether Ultralytics itself knows the module."""
-    if name.startswith("nn."):
-        return hasattr(nn, name[3:])
-    return name.startswith("torchvision.ops.") or name in vars(tasks)
-
-
-def stock_names(tasks: ModuleType) -> list[str]:
-    """Return the names of Ultralytics' own modules, to suggest."""
-    return [name for name, value in vars(tasks).items() if isinstance(value, type) and issubclass(value, nn.Module)]

@@ -246,8 +246,8 @@ def owner_of(name: str) -> str | None:
     """Return who else has a module of this name, None if nobody."""
     import ultralytics.nn.tasks as tasks
 
+    from effyolo_ultra._refusals import is_stock
     from effyolo_ultra.nn.light_head import light_heads
-    from effyolo_ultra.parser import is_stock
     from effyolo_ultra.registry import MODULES
 
     if name in MODULES or name in light_heads(tasks):

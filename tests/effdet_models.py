@@ -10,7 +10,7 @@ FPN_NAMES = {"fast": "bifpn_fa", "softmax": "bifpn_attn", "sum": "bifpn_sum"}
 def efficientdet(name, size_hw=(256, 256), **options):
     """Build an EfficientDet with random weights and statistics."""
     config = get_efficientdet_config(name)
-    OmegaConf.update(config, "image_size", size_hw)
+    OmegaConf.update(config, "image_size", list(size_hw))
     for option, value in options.items():
         OmegaConf.update(config, option, value)
     torch.manual_seed(0)

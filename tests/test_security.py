@@ -35,6 +35,20 @@ CASES = {
         "row 2",
         "Ultralytics cannot build",
     ),
+    "function of Ultralytics": ("", ROW.format("torch_safe_load", "w.pt"), "row 2", "'torch_safe_load' is no layer"),
+    "function of torch": ("", ROW.format("nn.init.zeros_", "w.pt"), "row 2", "no module 'nn.init.zeros_'"),
+    "network in a network": (
+        "",
+        ROW.format(
+            "DetectionModel", "{nc: 1, backbone: [], head: [], activation: \"__import__('os').mkdir('pwned')\"}"
+        ),
+        "row 2",
+        "'DetectionModel' is no layer",
+    ),
+    "classes": ("reg_max: 1000000", "", "model.yaml", "'reg_max' must be at most 65536"),
+    "feature maps": ("", ROW.format("nn.Upsample", "None, 5000"), "row 2", "numbers in the feature maps"),
+    "parameters": ("", "\n".join([ROW.format("Conv", "60000, 3")] * 2), "row 3", "e+10 parameters; more than 2e+09"),
+    "parameters of ours": ("", "  - [0, 3, BiFPN, [60000]]", "row 2", "parameters; more than 2e+09"),
     "locals of the parser": (
         "",
         ROW.format("BiFPN_Concat", "{fusion: args}").replace("-1,", "[1, 1],", 1),

@@ -18,8 +18,9 @@ from torch import nn
 
 from effyolo_ultra._dry_run import SIZE, cannot_run, dry_run
 from effyolo_ultra._probe import StockParser, declaration
+from effyolo_ultra._refusals import is_layer
 from effyolo_ultra.checking.faults import faults_of, in_all, names_of_options
-from effyolo_ultra.checking.rows import RowChecks, is_layer
+from effyolo_ultra.checking.rows import RowChecks
 from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn.backbone import TimmBackbone

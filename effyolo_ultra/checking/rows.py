@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
-from torch import nn
-
 from effyolo_ultra._heads import check_head_args
 from effyolo_ultra._plugins import own_modules_hint
+from effyolo_ultra._refusals import check_layer, is_stock, stock_names
 from effyolo_ultra.checking.limits import too_large
 from effyolo_ultra.document import ModelDocument, nested
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn.bifpn import BiFPN
-from effyolo_ultra.parser import is_stock, stock_names
 from effyolo_ultra.row import Row
 
 BY_THE_NETWORK = ("ImagePoolingAttn",)  # what it gives is no row's input: YOLO-World's network hands it to the head
@@ -64,10 +62,7 @@ class RowChecks:
         self.document.check_name(
             index, lambda name: name in self.ours or is_stock(self.tasks, name), self.names, own_modules_hint()
         )
-        name = self.document.written[index][2]
-        if isinstance(name, str) and name not in self.ours and not is_layer(self.tasks, name):
-            # Ultralytics would call whatever function of its own has the name.
-            self.document.error(index, f"'{name}' is no layer, but something else that Ultralytics has.")
+        check_layer(self.document, index, self.tasks, self.ours)
 
     def check_size(self, index: int) -> None:
         """Raise a ModelYAMLError for a number that is too large."""
@@ -81,17 +76,6 @@ def caught(check: Callable[..., Any], *given: Any) -> Iterator[ModelYAMLError]:
         check(*given)
     except ModelYAMLError as error:
         yield error
-
-
-def is_layer(tasks: ModuleType, name: str) -> bool:
-    """Whether a stock name is a class of layers, and not a function or a constant."""
-    if name.startswith("torchvision.ops."):
-        import torchvision
-
-        cls = getattr(torchvision.ops, name[16:], None)
-    else:
-        cls = getattr(nn, name[3:], None) if name.startswith("nn.") else vars(tasks).get(name)
-    return isinstance(cls, type) and issubclass(cls, nn.Module)
 
 
 def unused(document: ModelDocument) -> dict[int, str]:
