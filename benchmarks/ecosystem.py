@@ -95,6 +95,8 @@ def run(names: Sequence[str], weights: Path, folder: Path) -> dict[str, dict]:
     command = [sys.executable, "-m", "benchmarks.ecosystem_checks", str(folder), *names]
     environment = {**os.environ, "YOLO_CONFIG_DIR": str(folder / "settings"), "YOLO_AUTOINSTALL": "false"}
     environment |= {f"GIT_{who}_{what}": "me" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    caches = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "CLEARML_CACHE_DIR")  # else in the home of the user
+    environment |= dict.fromkeys(caches, str(folder / "caches"))
     environment["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
