@@ -65,3 +65,65 @@ def test_every_stock_yaml_is_identical(run_json, part):
     assert not without["hooked"] and with_us["hooked"]
     assert len(without["models"]) > 50
     assert with_us["models"] == without["models"]
+
+
+# What a user of stock networks sees and finds on the disk: tables, help, checks, ONNX files, settings, connections.
+TRACE = """
+import hashlib, json, logging, os, re, sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+for name in ("home", "tmp", "work"):
+    (folder / name).mkdir(parents=True)
+os.environ.update(HOME=str(folder / "home"), TMPDIR=str(folder / "tmp"), YOLO_CONFIG_DIR=str(folder / "home"))
+os.chdir(folder / "work")
+connections = []
+sys.addaudithook(lambda event, args: connections.append(str(args[1:])) if event == "socket.connect" else None)
+
+import onnx, torch
+from ultralytics import YOLO
+from ultralytics.cfg import entrypoint
+from ultralytics.nn import tasks
+from ultralytics.utils import LOGGER, SETTINGS
+
+lines = []
+handler = logging.Handler()
+handler.emit = lambda record: lines.append(record.getMessage().replace(str(folder), ""))
+LOGGER.addHandler(handler)
+
+
+def said(masked=True):
+    text = re.sub(r"[\\d.]+", "#", "\\n".join(lines)) if masked else "\\n".join(lines)
+    lines.clear()
+    return text
+
+
+out = {}
+for name in ("yolov5n", "yolov8n-seg", "yolo11n-pose", "yolo26n", "yolov8n-cls"):
+    torch.manual_seed(0)
+    model = YOLO(f"{name}.yaml", verbose=True)
+    out[f"table of {name}"] = said(masked=False)
+    exported = onnx.load(model.export(format="onnx", imgsz=64, simplify=False))
+    del exported.metadata_props[:]  # the date
+    out[f"ONNX of {name}"] = hashlib.sha256(exported.SerializeToString(deterministic=True)).hexdigest()
+    out[f"export of {name}"] = said()
+for command in ("help", "checks", "settings", "version"):
+    entrypoint(command)
+    out[f"yolo {command}"] = said()
+hooked = hasattr(tasks.parse_model, "wrapped_by_effyolo_ultra")
+LOGGER.removeHandler(handler)
+files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+text = json.dumps(SETTINGS).replace(str(folder), "")
+out.update(files=files, settings=re.sub(r'"uuid": "\\w+"', "", text), connections=connections)
+print(json.dumps({"hooked": hooked, "out": out}))
+"""
+
+
+@pytest.mark.slow
+def test_nothing_is_seen_or_left_where_no_file_of_ours_is_used(run_json, tmp_path):
+    without = run_json(TRACE, str(tmp_path / "without"), EFFYOLO_ULTRA_NO_AUTOLOAD="1")
+    with_us = run_json(TRACE, str(tmp_path / "with"))
+    assert not without["hooked"] and with_us["hooked"]
+    assert len(without["out"]["yolo help"]) > 1000 and "Detect" in without["out"]["table of yolov5n"]
+    assert "work/yolo26n.onnx" in without["out"]["files"] and len(without["out"]["settings"]) > 100
+    for name, value in without["out"].items():
+        assert with_us["out"][name] == value, name
