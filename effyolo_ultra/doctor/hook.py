@@ -21,7 +21,10 @@ REINSTALL = "pip install --force-reinstall --no-deps effyolo-ultra, or `import e
 # What _ultralytics.py wraps in each module.
 WRAPPED = {
     "ultralytics.utils.checks": ("check_yaml",),
-    "ultralytics.nn.tasks": ("parse_model", "yaml_model_load", "BaseModel.load", "BaseModel.fuse"),
+    "ultralytics.nn.tasks": (
+        *("parse_model", "yaml_model_load", "guess_model_task"),
+        *("BaseModel.load", "BaseModel.fuse"),
+    ),
     "ultralytics.data.utils": ("check_file",),
     "ultralytics.engine.trainer": ("BaseTrainer.setup_model", "BaseTrainer.build_optimizer"),
 }

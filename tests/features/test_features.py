@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from timm.models._efficientnet_builder import efficientnet_init_weights
 from ultralytics import YOLO
 
 from effyolo_ultra import features
@@ -28,8 +29,14 @@ def picture(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def yolo():
-    torch.manual_seed(0)
-    return YOLO("yolov5n-effdet.yaml")
+    torch.manual_seed(1)
+    yolo = YOLO("yolov5n-effdet.yaml")
+    # Without statistics of the BatchNorms, the small weights that a training begins with make the features vanish.
+    for conv in yolo.model.modules():
+        if isinstance(conv, torch.nn.Conv2d) and conv.bias is None and conv.weight.requires_grad:
+            conv.reset_parameters()
+    efficientnet_init_weights(yolo.model.model[0].body)
+    return yolo
 
 
 def test_maps_are_those_of_the_prediction(yolo, picture):
