@@ -179,7 +179,7 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(1)
     counts: collections.Counter[str] = collections.Counter()
-    faults: dict[str, tuple[str, str, str]] = {}
+    faults: set[str] = set()
     messages: dict[str, str] = {}
     start = time.time()
     with tempfile.TemporaryDirectory() as directory:
@@ -204,12 +204,14 @@ def main() -> int:
                     messages.setdefault(problem, f"{message}\n--- {name}\n")
             except Fault as fault:
                 kind = "FAULT"
-                faults.setdefault(fault.kind, (name, text, str(fault)))
+                if fault.kind not in faults:
+                    faults.add(fault.kind)
+                    print(f"=== {fault.kind}\n{fault}\n--- {name}\n{text}", flush=True)
             counts[kind] += 1
+            if sum(counts.values()) % 500 == 0:
+                print(f"{dict(counts)} in {time.time() - start:.0f} s", flush=True)
 
         run()
-    for kind, (name, text, message) in faults.items():
-        print(f"=== {kind}\n{message}\n--- {name}\n{text}")
     if args.messages:
         args.messages.write_text("\n".join(messages.values()), encoding="utf-8")
     print(f"{sum(counts.values())} files in {time.time() - start:.0f} s: {dict(counts)}; {len(faults)} kinds of faults")

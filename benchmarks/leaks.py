@@ -9,6 +9,7 @@ process and the modules and tensors alive. The exit code is 1 where memory has g
 from __future__ import annotations
 
 import argparse
+import collections
 import gc
 import weakref
 from collections.abc import Callable
@@ -37,8 +38,10 @@ class Use(NamedTuple):
 def use() -> Use:
     """Return what this process uses now."""
     gc.collect()
-    kinds = [type(thing) for thing in gc.get_objects()]
-    modules, tensors = (sum(issubclass(kind, cls) for kind in kinds) for cls in (torch.nn.Module, torch.Tensor))
+    kinds = collections.Counter(map(type, gc.get_objects()))
+    modules, tensors = (
+        sum(count for kind, count in kinds.items() if issubclass(kind, cls)) for cls in (torch.nn.Module, torch.Tensor)
+    )
     pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
     return Use(pages * 4096 / 2**20, modules, tensors)
 
