@@ -14,6 +14,7 @@ import copy
 import re
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,14 +170,14 @@ def damaged_files(draw: st.DrawFn) -> tuple[str, str]:
     return name, text
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Damage files, and print what is wrong with what becomes of them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--examples", type=int, default=1000, help="number of files")
     parser.add_argument("--seed", type=int, default=0, help="another one gives other files")
     parser.add_argument("--whole", type=int, default=20, help="build and train every n-th network with its data")
     parser.add_argument("--messages", type=Path, help="write all the errors here, to be read")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     counts: collections.Counter[str] = collections.Counter()
     faults: set[str] = set()
@@ -198,9 +199,8 @@ def main() -> int:
             try:
                 kind, message = outcome(Path(directory) / name, text, whole=sum(counts.values()) % args.whole == 0)
                 if message:
-                    problem = re.sub(
-                        r"[\d.]+|'.*?'", "#", message.partition("\n  ")[2] or message.rpartition(".yaml")[2]
-                    )
+                    said = message.partition("\n  ")[2] or message.rpartition(".yaml")[2]
+                    problem = re.sub(r"[\d.]+|'.*?'", "#", said)
                     messages.setdefault(problem, f"{message}\n--- {name}\n")
             except Fault as fault:
                 kind = "FAULT"

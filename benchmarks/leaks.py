@@ -12,7 +12,7 @@ import argparse
 import collections
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,12 +69,12 @@ def predictor() -> Callable[[], Any]:
     return lambda: model.predict(image, imgsz=64, verbose=False)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print what builds and predictions leave behind."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--times", type=int, default=200)
     parser.add_argument("--warm-up", type=int, default=20)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     grown = False
     for name, function in (("builds", build), ("predictions", predictor())):
         found = course(function, args.times, args.warm_up)
