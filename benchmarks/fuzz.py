@@ -14,6 +14,7 @@ import copy
 import re
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,17 +170,17 @@ def damaged_files(draw: st.DrawFn) -> tuple[str, str]:
     return name, text
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Damage files, and print what is wrong with what becomes of them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--examples", type=int, default=1000, help="number of files")
     parser.add_argument("--seed", type=int, default=0, help="another one gives other files")
     parser.add_argument("--whole", type=int, default=20, help="build and train every n-th network with its data")
     parser.add_argument("--messages", type=Path, help="write all the errors here, to be read")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     counts: collections.Counter[str] = collections.Counter()
-    faults: dict[str, tuple[str, str, str]] = {}
+    faults: set[str] = set()
     messages: dict[str, str] = {}
     start = time.time()
     with tempfile.TemporaryDirectory() as directory:
@@ -198,18 +199,19 @@ def main() -> int:
             try:
                 kind, message = outcome(Path(directory) / name, text, whole=sum(counts.values()) % args.whole == 0)
                 if message:
-                    problem = re.sub(
-                        r"[\d.]+|'.*?'", "#", message.partition("\n  ")[2] or message.rpartition(".yaml")[2]
-                    )
+                    said = message.partition("\n  ")[2] or message.rpartition(".yaml")[2]
+                    problem = re.sub(r"[\d.]+|'.*?'", "#", said)
                     messages.setdefault(problem, f"{message}\n--- {name}\n")
             except Fault as fault:
                 kind = "FAULT"
-                faults.setdefault(fault.kind, (name, text, str(fault)))
+                if fault.kind not in faults:
+                    faults.add(fault.kind)
+                    print(f"=== {fault.kind}\n{fault}\n--- {name}\n{text}", flush=True)
             counts[kind] += 1
+            if sum(counts.values()) % 500 == 0:
+                print(f"{dict(counts)} in {time.time() - start:.0f} s", flush=True)
 
         run()
-    for kind, (name, text, message) in faults.items():
-        print(f"=== {kind}\n{message}\n--- {name}\n{text}")
     if args.messages:
         args.messages.write_text("\n".join(messages.values()), encoding="utf-8")
     print(f"{sum(counts.values())} files in {time.time() - start:.0f} s: {dict(counts)}; {len(faults)} kinds of faults")

@@ -15,7 +15,7 @@ import tempfile
 import traceback
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +114,12 @@ def outcome(path: Path, read: Callable[[], Any]) -> str:
     return "read"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Damage files, and print what is wrong with what becomes of them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--examples", type=int, default=100, help="number of damaged files of each kind")
     parser.add_argument("--seed", type=int, default=0, help="another one gives other files")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     LOGGER.setLevel("ERROR")
     checks.AUTOINSTALL = False  # Ultralytics asks pip for a module that a file names, and a changed byte changes names
     rng = random.Random(args.seed)

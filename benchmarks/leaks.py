@@ -9,9 +9,10 @@ process and the modules and tensors alive. The exit code is 1 where memory has g
 from __future__ import annotations
 
 import argparse
+import collections
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +38,10 @@ class Use(NamedTuple):
 def use() -> Use:
     """Return what this process uses now."""
     gc.collect()
-    kinds = [type(thing) for thing in gc.get_objects()]
-    modules, tensors = (sum(issubclass(kind, cls) for kind in kinds) for cls in (torch.nn.Module, torch.Tensor))
+    kinds = collections.Counter(map(type, gc.get_objects()))
+    modules, tensors = (
+        sum(count for kind, count in kinds.items() if issubclass(kind, cls)) for cls in (torch.nn.Module, torch.Tensor)
+    )
     pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
     return Use(pages * 4096 / 2**20, modules, tensors)
 
@@ -66,12 +69,12 @@ def predictor() -> Callable[[], Any]:
     return lambda: model.predict(image, imgsz=64, verbose=False)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print what builds and predictions leave behind."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--times", type=int, default=200)
     parser.add_argument("--warm-up", type=int, default=20)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     grown = False
     for name, function in (("builds", build), ("predictions", predictor())):
         found = course(function, args.times, args.warm_up)
