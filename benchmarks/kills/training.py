@@ -17,7 +17,7 @@ from benchmarks.page import ROOT
 
 YOLO_COMMAND = str(Path(sysconfig.get_path("scripts"), "yolo"))
 MODEL, STOCK = "yolov5n-effdet.yaml", "yolov5n.yaml"
-EPOCHS = 10
+EPOCHS = 6
 NO_CHECKPOINT, NOTHING_LEFT = "No such file or directory:", "is finished, nothing to resume"
 ALL_TRAINED = "all epochs were trained, said so"
 
