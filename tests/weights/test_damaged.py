@@ -1,16 +1,13 @@
 """Files of weights that are damaged: whatever reads one says so, and names the file."""
 
 import pytest
-import torch
 from safetensors.torch import load, save
 from sharing.tiny import changed
 
 import effyolo_ultra
 from benchmarks import fuzz_weights
-from effyolo_ultra.cli import main
-from effyolo_ultra.errors import SharingError, WeightsError
+from effyolo_ultra.errors import SharingError
 from effyolo_ultra.sharing.contents import WEIGHTS, read, write_zip
-from effyolo_ultra.weights.inert import IS_COMPLETE
 
 
 @pytest.fixture(scope="module")
@@ -21,32 +18,6 @@ def files(tmp_path_factory):
 @pytest.mark.slow
 def test_random_damage():
     assert fuzz_weights.main(["--examples", "3", "--seed", "0"]) == 0
-
-
-def test_one_changed_byte(files, tmp_path, capsys):
-    content = bytearray(files["tiny.pt"])
-    content[len(content) // 2] ^= 1  # torch itself reads the number that this makes
-    (tmp_path / "tiny.pt").write_bytes(content)
-    for read_file in fuzz_weights.readers(tmp_path / "tiny.pt").values():
-        with pytest.raises(WeightsError, match=r"tiny.pt' is damaged: the checksum of tiny/data/\d+ does not fit"):
-            read_file()
-    assert main(["info", str(tmp_path / "tiny.pt")]) == 2 and "is damaged" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(not IS_COMPLETE, reason="torch before 2.6")
-def test_nan(files, tmp_path):
-    path = tmp_path / "tiny.pt"
-    path.write_bytes(files["tiny.pt"])
-    checkpoint = torch.load(path, weights_only=False)
-    checkpoint["model"].model[0].body.conv_stem.weight.data[0] = float("nan")
-    checkpoint["model"].model[1].cells[0].nodes[0].fuse.weights.weight.data[0] = float("nan")
-    torch.save(checkpoint, path)
-    for name, read_file in fuzz_weights.readers(path).items():
-        message = (
-            r"not finite, first in \S*weight" if name in ("backbone", "BiFPN") else "holds NaN, in model.0.body.conv"
-        )
-        with pytest.raises(WeightsError, match=rf"tiny.pt.*{message}"):
-            read_file()
 
 
 def test_nan_in_a_variant(files, tmp_path):
