@@ -2,7 +2,7 @@
 
 python -m benchmarks.ecosystem                         prints the table
 python -m benchmarks.ecosystem --checks mlflow sahi    of these only
-python -m benchmarks.ecosystem --write                 writes the rows into docs/ecosystem.md
+python -m benchmarks.ecosystem --write                 writes each row into docs/ecosystem.md, as soon as it is there
 
 Two networks of the zoo and a stock one learn a few drawn pictures by heart. Each check runs the commands of the page,
 in a process and a folder of its own, with settings of its own, and looks at what came of them. It needs
@@ -38,6 +38,7 @@ IMGSZ = 64
 PICTURES = {"train": 8, "val": 4, "imgsz": IMGSZ}
 SIDE = 320  # of a frame of the film, in pixels
 FRAMES = 12
+MINUTES = 30
 # Check -> name in the table, package whose version is told.
 TITLES = {
     "tensorboard": ("TensorBoard", "tensorboard"),
@@ -99,7 +100,10 @@ def run(names: Sequence[str], weights: Path, folder: Path) -> dict[str, dict]:
     environment |= dict.fromkeys(caches, str(folder / "caches"))
     environment["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60 * MINUTES)
+    except subprocess.TimeoutExpired:
+        return {name: {"error": f"not ended after {MINUTES} minutes"} for name in names}
     lines = [line.removeprefix("RESULT ") for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     ended = {"error": f"the process ended with {done.returncode}: {done.stderr[-1000:]}"}
     return {**dict.fromkeys(names, ended), **{k: v for line in lines for k, v in json.loads(line).items()}}
@@ -139,21 +143,19 @@ def main() -> None:
     """Train, check, and print the table or write it into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checks", nargs="+", choices=TITLES, default=list(TITLES), metavar="CHECK")
+    parser.add_argument("--weights", type=Path, help="folder of the checkpoints, kept for the next time")
     parser.add_argument("--write", action="store_true", help=f"write the rows into {PAGE}")
     arguments = parser.parse_args()
     dict.update(SETTINGS, dict.fromkeys(LOGGERS, False))  # in this process alone: a logger writes where it is run
-    rows = {}
     with tempfile.TemporaryDirectory() as temporary:
-        models = [*MODELS, STOCK]
-        weights = {model: learn(model, Path(temporary, "weights")) for model in models}
+        learned = (arguments.weights or Path(temporary, "weights")).resolve()
+        weights = [learn(model, learned) for model in (*MODELS, STOCK)]
         for name in arguments.checks:
-            results = {
-                file.stem: run([name], file, Path(temporary, f"{name}-{file.stem}"))[name] for file in weights.values()
-            }
-            rows[name] = row(name, results)
-            print(rows[name], end="", flush=True)
-    if arguments.write:
-        write_between(PAGE, TABLE, merge(rows))
+            results = {file.stem: run([name], file, Path(temporary, f"{name}-{file.stem}"))[name] for file in weights}
+            line = row(name, results)
+            print(line, end="", flush=True)
+            if arguments.write:  # at once: all of them take long
+                write_between(PAGE, TABLE, merge({name: line}))
 
 
 if __name__ == "__main__":
