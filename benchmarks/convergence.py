@@ -28,6 +28,7 @@ import yaml
 from timm.models._efficientnet_builder import efficientnet_init_weights
 
 from benchmarks.page import ROOT
+from effyolo_ultra._output import replacing
 from effyolo_ultra.nn import TimmBackbone
 from effyolo_ultra.nn.initial import STD
 
@@ -151,9 +152,8 @@ def locked(path: Path) -> Iterator[list[dict[str, Any]]]:
         runs = read(path)
         yield runs
         lines = ",\n".join(json.dumps(run) for run in sorted(runs, key=lambda run: json.dumps(run)))
-        new = path.with_suffix(".new")
-        new.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-        new.replace(path)
+        with replacing(path, overwrite=True) as new:
+            new.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

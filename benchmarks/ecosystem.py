@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -29,8 +27,9 @@ import numpy as np
 from ultralytics import YOLO
 from ultralytics.utils import SETTINGS, SettingsManager
 
+from benchmarks import child
 from benchmarks.export_models import trained
-from benchmarks.page import ROOT, write_between
+from benchmarks.page import rows_between, write_between
 
 PAGE, TABLE = "docs/ecosystem.md", "integrations"
 MODELS, STOCK = ["yolov5n-effdet.yaml", "yolov5-effb0-bifpn.yaml"], "yolo11n.yaml"
@@ -94,24 +93,13 @@ def run(names: Sequence[str], weights: Path, folder: Path) -> dict[str, dict]:
     """Run checks in one process, and return what each has seen, or its error."""
     prepare(weights, folder)
     command = [sys.executable, "-m", "benchmarks.ecosystem_checks", str(folder), *names]
-    environment = {**os.environ, "YOLO_CONFIG_DIR": str(folder / "settings"), "YOLO_AUTOINSTALL": "false"}
+    environment = child.environment(YOLO_CONFIG_DIR=str(folder / "settings"))
     environment |= {f"GIT_{who}_{what}": "me" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     caches = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "CLEARML_CACHE_DIR")  # else in the home of the user
     environment |= dict.fromkeys(caches, str(folder / "caches"))
     environment["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60 * MINUTES)
-    except subprocess.TimeoutExpired:
-        return {name: {"error": f"not ended after {MINUTES} minutes"} for name in names}
-    lines = [line.removeprefix("RESULT ") for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    ended = {"error": f"the process ended with {done.returncode}: {done.stderr[-1000:]}"}
-    return {**dict.fromkeys(names, ended), **{k: v for line in lines for k, v in json.loads(line).items()}}
-
-
-def error(result: dict) -> str:
-    """Return the first line of an error, fit for a table."""
-    return re.sub(r"https?://\S+|(?<!\w)/\S+|\x1b\[\d+m", "...", result["error"].split("\n")[0])[:150].replace("|", "/")
+    found, ended = child.results(command, MINUTES, environment)
+    return {**{name: {"error": ended} for name in names}, **{k: v for result in found for k, v in result.items()}}
 
 
 def row(name: str, results: dict[str, dict]) -> str:
@@ -120,19 +108,19 @@ def row(name: str, results: dict[str, dict]) -> str:
     title, package = TITLES[name]
     failed = [model for model in ours if "error" in results[model]]
     if not failed:
-        works = "yes" if "seen" in results[stock] else f"yes; stock {stock} does not: {error(results[stock])}"
+        of_stock = child.first_line(results[stock].get("error", ""))
+        works = f"yes; stock {stock} does not: {of_stock}" if of_stock else "yes"
     else:
         who = "no" if failed == ours else f"not {' and '.join(failed)}"
         works = f"{who}, nor stock {stock}" if "error" in results[stock] else who
-        works += f": {error(results[failed[0]])}"
+        works += f": {child.first_line(results[failed[0]]['error'])}"
     seen = next((results[model]["seen"] for model in ours if "seen" in results[model]), "")
     return f"| {title} | {works} | {seen} | {package} {metadata.version(package)} |\n"
 
 
 def merge(rows: dict[str, str]) -> str:
     """Return the table of the page with these rows in the place of their former ones."""
-    page = (ROOT / PAGE).read_text(encoding="utf-8").split(f"<!-- {TABLE}: ")[1].split(f"<!-- end of {TABLE}")[0]
-    former = {line.split(" | ")[0]: line + "\n" for line in page.splitlines()}
+    former = {line.split(" | ")[0]: line for line in rows_between(PAGE, TABLE)}
     found = {name: rows.get(name) or former.get(f"| {title}") for name, (title, _) in TITLES.items()}
     return "| integration | works | seen | version |\n| --- | --- | --- | --- |\n" + "".join(
         filter(None, found.values())

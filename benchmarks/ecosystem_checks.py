@@ -26,6 +26,7 @@ from ultralytics.cfg import entrypoint
 from ultralytics.trackers.track import TRACKER_MAP
 from ultralytics.utils.metrics import bbox_ioa
 
+from benchmarks.child import report
 from benchmarks.page import ROOT
 
 MAP = "metrics/mAP50(B)"
@@ -255,4 +256,4 @@ if __name__ == "__main__":
             outcome = {"seen": CHECKS[name]()}
         except BaseException as error:  # whatever ends a check is the result
             outcome = {"error": f"{type(error).__name__}: {error}".strip()}
-        print("RESULT " + json.dumps({name: outcome}), flush=True)
+        report({name: outcome})

@@ -17,6 +17,7 @@ import torch
 from ultralytics import YOLO
 from ultralytics.nn.autobackend import AutoBackend
 
+from benchmarks.child import report
 from benchmarks.export_models import IMGSZ, draw_pictures, picture_batch
 
 CONF = 0.25
@@ -64,14 +65,25 @@ def compare(expected: list[np.ndarray], given: list[np.ndarray]) -> dict:
     return found
 
 
-def raw(file: Path, images: torch.Tensor) -> np.ndarray:
-    """Return the output (N, 4 + classes, anchors) of a network or an exported file, before NMS."""
+def outputs(file: Path, images: torch.Tensor) -> list[np.ndarray]:
+    """Return what a network or an exported file gives before NMS, picture by picture."""
     # Ultralytics hands some runtimes a whole batch where the file holds a batch of one.
     backend = AutoBackend(str(file), device=torch.device("cpu"), verbose=False)
     with torch.no_grad():
-        outputs = [backend(image[None]) for image in images]
-    outputs = [y[0] if isinstance(y, (list, tuple)) else y for y in outputs]
-    return np.concatenate([np.asarray(y, np.float32) for y in outputs])
+        return [array for image in images for array in arrays(backend(image[None]))]
+
+
+def arrays(output: object) -> list[np.ndarray]:
+    """Return the arrays that an export keeps: torch's networks add the values of training behind them."""
+    if isinstance(output, (list, tuple)):
+        first, *rest = output
+        return [*arrays(first), *(np.asarray(y, np.float32) for y in rest if getattr(y, "ndim", 0) == 4)]
+    return [np.asarray(output, np.float32)]
+
+
+def raw(file: Path, images: torch.Tensor) -> np.ndarray:
+    """Return the output (N, 4 + classes, anchors) of a detector or an exported one, before NMS."""
+    return np.concatenate(outputs(file, images))
 
 
 def raw_deviation(expected: np.ndarray, given: np.ndarray) -> dict:
@@ -115,4 +127,4 @@ def check(weights: Path, folder: Path, options: dict) -> dict:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     outcome = check(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), json.loads(sys.argv[3]))
-    print("RESULT " + json.dumps(outcome))
+    report(outcome)

@@ -10,27 +10,25 @@ file gives before NMS, run by its own runtime, is compared with torch. A process
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
 from ultralytics import RTDETR, YOLO
-from ultralytics.nn.autobackend import AutoBackend
 
-from benchmarks.export_checks import openvino_in_float32
+from benchmarks import child
+from benchmarks.export_checks import outputs
 from benchmarks.export_models import IMGSZ, calibrated, draw_pictures, picture_batch
-from benchmarks.page import ROOT, write_between
+from benchmarks.page import write_between
 from effyolo_ultra import list_models
 from effyolo_ultra.zoo import split_scale
 
 PAGE, TABLE = "docs/exports.md", "zoo export table"
 ASKED = [{"format": "onnx"}, {"format": "onnx", "dynamic": True}, {"format": "torchscript"}, {"format": "openvino"}]
+MINUTES = 30
 PICTURES = {"train": 4, "val": 1, "imgsz": 160}
 
 
@@ -40,21 +38,6 @@ def smallest() -> list[str]:
     for name in sorted(list_models(), key=lambda name: "nsmlx".find(split_scale(name)[1])):
         first.setdefault(split_scale(name)[0], name)
     return sorted(first.values())
-
-
-def outputs(file: Path, images: torch.Tensor) -> list[np.ndarray]:
-    """Return what a network or an exported file gives before NMS, picture by picture."""
-    backend = AutoBackend(str(file), device=torch.device("cpu"), verbose=False)
-    with torch.no_grad():
-        return [array for image in images for array in arrays(backend(image[None]))]
-
-
-def arrays(output: object) -> list[np.ndarray]:
-    """Return the arrays that an export keeps: torch's networks add the values of training behind them."""
-    if isinstance(output, (list, tuple)):
-        first, *rest = output
-        return [*arrays(first), *(np.asarray(y, np.float32) for y in rest if getattr(y, "ndim", 0) == 4)]
-    return [np.asarray(output, np.float32)]
 
 
 def deviation(expected: list[np.ndarray], given: list[np.ndarray]) -> float:
@@ -82,7 +65,6 @@ def check(name: str, folder: Path) -> dict[str, float | str]:
     """Export a model in all ways; return the deviation of each, or its error."""
     weights = calibrated(name, folder, PICTURES, strides=2)
     images = draw_pictures(folder, PICTURES)[:2]
-    openvino_in_float32()
     kind = RTDETR if name.startswith("rtdetr") else YOLO
     # OpenVINO pools no map that is smaller than the kernel; RT-DETR takes the best 300 of more places than that.
     imgsz = 96 if kind is RTDETR else max(IMGSZ, 2 * int(kind(weights).model.stride.max()))
@@ -107,12 +89,10 @@ def row(name: str) -> str:
     """Return the line of the table for a model, checked in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.export_zoo", "--check", name, folder]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=1800)
-    printed = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if not printed:
-        return f"| `{name}` | the process ended with {done.returncode} {'|  ' * (len(ASKED) - 1)}|\n"
-    found = json.loads(printed[-1].removeprefix("RESULT "))
-    cells = [f"{x:.0e}" if isinstance(x, float) else x[:100].replace("|", "/") for x in found.values()]
+        found, ended = child.results(command, MINUTES, child.environment())
+    if not found:
+        return f"| `{name}` | {child.first_line(ended)} {'|  ' * (len(ASKED) - 1)}|\n"
+    cells = [f"{x:.0e}" if isinstance(x, float) else x[:100].replace("|", "/") for x in found[-1].values()]
     return f"| `{name}` | {' | '.join(cells)} |\n"
 
 
@@ -124,7 +104,7 @@ def main() -> None:
     parser.add_argument("--check", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.check:
-        print("RESULT " + json.dumps(check(arguments.check[0], Path(arguments.check[1]))))
+        child.report(check(arguments.check[0], Path(arguments.check[1])))
         return
     labels = [" ".join(f"{key}={value}" for key, value in options.items()) for options in ASKED]
     text = f"| model | {' | '.join(f'`{label}`' for label in labels)} |\n|{' --- |' * (1 + len(ASKED))}\n"

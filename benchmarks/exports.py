@@ -16,16 +16,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
-import subprocess
 import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks import child
 from benchmarks.export_models import calibrated, trained
-from benchmarks.page import ROOT, write_between
+from benchmarks.page import rows_between, write_between
 from effyolo_ultra import list_models
 
 PAGE, TABLE = "docs/exports.md", "export table"
@@ -73,24 +71,15 @@ def run(weights: Path, folder: Path, options: dict) -> dict:
     """Run one export in a process of its own, which may crash or hang, and return its result."""
     given = {k: str(folder / v) if k == "data" else v for k, v in options.items()}
     command = [sys.executable, "-m", "benchmarks.export_checks", str(weights), str(folder), json.dumps(given)]
-    environment = {**os.environ, "YOLO_AUTOINSTALL": "false"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60 * MINUTES)
-    except subprocess.TimeoutExpired:
-        return {"reached": "nothing", "error": f"not ended after {MINUTES} minutes"}
-    printed = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if not printed:
-        return {"reached": "nothing", "error": f"the process ended with {done.returncode}"}
-    return json.loads(printed[-1].removeprefix("RESULT "))
+    found, ended = child.results(command, MINUTES, child.environment())
+    return found[-1] if found else {"reached": "nothing", "error": ended}
 
 
 def verdict(options: dict, result: dict) -> str:
     """Say what came of an export."""
     if "error" in result:
-        error = re.sub(r"https?://\S+|(?<!\w)/\S+|\x1b\[\d+m", "...", result["error"].split("\n")[0])
         stage = "exported, not run" if result["reached"] == "exported" else "not exported"
-        return f"{stage}: {error[:150].replace('|', '/')}"
+        return f"{stage}: {child.first_line(result['error'])}"
     if "data" in options:
         return f"runs, in 8 bits; {result['boxes'] + result['unpaired']} boxes, {result['unpaired']} unlike torch's"
     pixels, scores = FLOAT16 if options.get("half") else FLOAT32
@@ -121,9 +110,7 @@ def row(options: dict, results: dict[str, dict]) -> str:
 
 def merge(rows: dict[str, str]) -> str:
     """Return the table of the page with these rows in the place of their former ones."""
-    page = (ROOT / PAGE).read_text(encoding="utf-8").split(f"<!-- {TABLE}: ")[1].split(f"<!-- end of {TABLE}")[0]
-    former = {line.split("`")[1]: line + "\n" for line in page.splitlines() if line.startswith("| `")}
-    return table({**former, **rows})
+    return table({**{line.split("`")[1]: line for line in rows_between(PAGE, TABLE)}, **rows})
 
 
 def table(rows: dict[str, str]) -> str:

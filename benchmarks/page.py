@@ -1,8 +1,14 @@
-"""Writing a table into a page, between the two comments that name it."""
+"""A table in a page, between the two comments that name it."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+
+
+def rows_between(page: str, name: str) -> list[str]:
+    """Return the lines of a table that stands between the comments of `write_between`, without its head."""
+    rest = (ROOT / page).read_text(encoding="utf-8").split(f"<!-- {name}: ")[1].split("-->\n", 1)[1]
+    return rest.split(f"<!-- end of {name} -->")[0].splitlines(keepends=True)[2:]
 
 
 def write_between(page: str, name: str, text: str) -> None:

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.page import ROOT, write_between
+from benchmarks.page import ROOT, rows_between, write_between
 
 PAGE, TABLE = "docs/versions.md", "versions table"
 SETUP = (ROOT / "setup.cfg").read_text(encoding="utf-8")
@@ -97,8 +97,7 @@ def main() -> None:
     if arguments.list:
         print(*(f"{number}: {asked}" for number, asked in enumerate(ROWS)), sep="\n")
         return
-    former = (ROOT / PAGE).read_text(encoding="utf-8").split(f"<!-- {TABLE}: ")[1].splitlines()[3:]
-    lines = {int(line.split("|")[1]): f"{line}\n" for line in former if line.startswith("| ")}
+    lines = {int(line.split("|")[1]): line for line in rows_between(PAGE, TABLE)}
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.folder or Path(temporary)).resolve()
         for number in arguments.rows:

@@ -1,6 +1,5 @@
 """Trainings that are killed at random moments, or in the middle of writing last.pt, and resumed."""
 
-import os
 import random
 import shutil
 import signal
@@ -12,21 +11,14 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.child import environment
 from benchmarks.kills.disk import small_disk
-from benchmarks.page import ROOT
 
 YOLO_COMMAND = str(Path(sysconfig.get_path("scripts"), "yolo"))
 MODEL, STOCK = "yolov5n-effdet.yaml", "yolov5n.yaml"
 EPOCHS = 6
 NO_CHECKPOINT, NOTHING_LEFT = "No such file or directory:", "is finished, nothing to resume"
 ALL_TRAINED = "all epochs were trained, said so"
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of a training."""
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    given = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "YOLO_AUTOINSTALL": "false", "HF_HUB_OFFLINE": "1"}
-    return {**os.environ, **given}
 
 
 def train(folder: Path, run: Path, **more) -> subprocess.Popen:
@@ -43,8 +35,9 @@ def resume(folder: Path, run: Path) -> subprocess.Popen:
 
 def start(folder: Path, *command: str) -> subprocess.Popen:
     """Start a command, whose output goes into a file of its own, so that nobody has to read it."""
+    variables = environment(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
     with open(folder / "log", "w", encoding="utf-8") as log:
-        return subprocess.Popen(command, cwd=folder, env=environment(), stdout=log, stderr=log)
+        return subprocess.Popen(command, cwd=folder, env=variables, stdout=log, stderr=log)
 
 
 def epochs_of(run: Path) -> list[int]:

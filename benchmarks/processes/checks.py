@@ -1,7 +1,6 @@
 """Trainings in several processes, and what must be true of them. Each function starts them and returns at their end."""
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -9,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks import child
 from benchmarks.page import ROOT
 
 TRAIN = ("-m", "benchmarks.processes.train")
@@ -17,9 +17,7 @@ TIMEOUT_S = 600
 
 def environment() -> dict[str, str]:
     """Return the environment of a training in a folder of `write_folder`."""
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    given = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1", "YOLO_AUTOINSTALL": "false"}
-    return {**os.environ, **given, "EFFYOLO_ULTRA_MODULES": "mine.py", "HF_HUB_OFFLINE": "1"}
+    return child.environment(OMP_NUM_THREADS="1", EFFYOLO_ULTRA_MODULES="mine.py", HF_HUB_OFFLINE="1")
 
 
 def start(folder: Path, *command: str) -> subprocess.Popen:
