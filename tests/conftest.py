@@ -89,6 +89,35 @@ def run_python():
     return run
 
 
+RANKS = """
+import torch, torch.distributed as dist, torch.multiprocessing as mp
+
+def run(rank, port):
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    work(rank)
+    dist.destroy_process_group()
+
+if __name__ == "__main__":
+    import socket
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.start_processes(run, (port,), nprocs=2, start_method="fork")
+"""
+
+
+@pytest.fixture
+def run_ranks(run_python):
+    """Run the `work(rank)` of a script in a group of two processes; return the lines that begin with each rank."""
+
+    def run(code, cwd):
+        done = run_python(f"{code}\n{RANKS}", cwd=cwd)
+        assert done.returncode == 0, done.stderr
+        return [[line[2:] for line in done.stdout.splitlines() if line[:2] == f"{rank} "] for rank in range(2)]
+
+    return run
+
+
 @pytest.fixture
 def run_json(run_python, tmp_path):
     """Run a script that prints a JSON document as its last line, from an empty directory."""

@@ -292,16 +292,14 @@ def test_warm_up_of_the_backbone_starts_at_zero(folder, network):
     assert rates and all(rate <= 0.01 * 0.01 for rate in set().union(*rates))
 
 
-def test_one_process_of_a_group_loads(folder, run_python):
+def test_one_process_of_a_group_loads(folder, run_ranks):
     """Two processes, as in a multi-GPU training: the first loads, the other receives; both see an error."""
     code = f"""
-import sys, torch, torch.distributed as dist, torch.multiprocessing as mp
 from types import SimpleNamespace
 
-def run(rank, port):
+def work(rank):
     from effyolo_ultra.nn import EfficientNetBackbone
     from effyolo_ultra.training import prepare_network
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{{port}}", rank=rank, world_size=2)
     for path in ({str(folder / "b0.pth")!r} if rank == 0 else "gone.pth", "gone.pth"):
         network = torch.nn.Sequential(EfficientNetBackbone("b0", pretrained=path))
         network[0].i, network.yaml = 0, {{}}
@@ -313,17 +311,7 @@ def run(rank, port):
         except ValueError as error:
             result = type(error).__name__
         print(rank, result, flush=True)
-    dist.destroy_process_group()
-
-if __name__ == "__main__":
-    import socket
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.start_processes(run, (port,), nprocs=2, start_method="fork")
 """
-    done = run_python(code, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    lines = [line[2:] for line in sorted(done.stdout.splitlines()) if line[:2] in ("0 ", "1 ")]
-    assert len(lines) == 4 and lines[:2] == lines[2:] and str(folder / "b0.pth") in lines[0]
-    assert lines[1] == "WeightsError"
+    first, second = run_ranks(code, cwd=folder)
+    assert len(first) == 2 and first == second and str(folder / "b0.pth") in first[0]
+    assert first[1] == "WeightsError"
