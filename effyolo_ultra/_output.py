@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 def check_free(path: Path, overwrite: bool, contents: Collection[str] = ()) -> None:
@@ -41,6 +43,14 @@ def replacing(path: Path, overwrite: bool, contents: Collection[str] = ()) -> It
                 shutil.rmtree(left)
             else:
                 left.unlink(missing_ok=True)
+
+
+def write_checkpoint(save: Callable[[io.BytesIO], Any], path: Path, overwrite: bool) -> None:
+    """Write what `save` gives; by way of memory, because torch itself does not say that a disk is full."""
+    buffer = io.BytesIO()
+    save(buffer)
+    with replacing(path, overwrite) as beside:
+        beside.write_bytes(buffer.getbuffer())
 
 
 @contextmanager

@@ -47,8 +47,9 @@ def check_is_data(document: ModelDocument, tasks: ModuleType, modules: Mapping[s
             parse_activation(activation)
         except ValueError as error:
             raise ModelYAMLError.in_file(document.file, str(error), "activation") from None
+    ours = {*modules, *light_heads(tasks)}
     for index in range(len(document.written)):
-        check_layer(document, index, tasks, {*modules, *light_heads(tasks)})
+        check_layer(document, index, tasks, ours)
 
 
 def check_layer(document: ModelDocument, index: int, tasks: ModuleType, ours: Container[str]) -> None:

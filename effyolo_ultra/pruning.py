@@ -9,7 +9,6 @@ builds it again from the YAML in a checkpoint, as it does when it trains.
 from __future__ import annotations
 
 import copy
-import io
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from torch import nn
 
 from effyolo_ultra._cut import MULTIPLE, cut_channels, of_class, outputs
 from effyolo_ultra._open import open_checkpoint
-from effyolo_ultra._output import check_free, replacing
+from effyolo_ultra._output import check_free, write_checkpoint
 from effyolo_ultra.errors import MissingPackageError, PruningError
 from effyolo_ultra.nn._checks import check_number
 from effyolo_ultra.nn.backbone import TimmBackbone
@@ -73,10 +72,7 @@ def prune(
     # What is of the training of the other network: its metrics, and what it could go on with.
     stale = ("best_fitness", "optimizer", "scaler", "updates", "train_metrics", "train_results", "stopper")
     yolo.ckpt = {**{k: v for k, v in yolo.ckpt.items() if k not in stale}, "epoch": -1, "optimizer": None}
-    buffer = io.BytesIO()  # torch itself does not say that a disk is full
-    yolo.save(buffer)
-    with replacing(output, overwrite) as beside:
-        beside.write_bytes(buffer.getbuffer())
+    write_checkpoint(yolo.save, output, overwrite)
     return report
 
 

@@ -22,8 +22,11 @@ REINSTALL = "pip install --force-reinstall --no-deps effyolo-ultra, or `import e
 WRAPPED = {
     "ultralytics.utils.checks": ("check_yaml",),
     "ultralytics.nn.tasks": (
-        *("parse_model", "yaml_model_load", "guess_model_task"),
-        *("BaseModel.load", "BaseModel.fuse"),
+        "parse_model",
+        "yaml_model_load",
+        "guess_model_task",
+        "BaseModel.load",
+        "BaseModel.fuse",
     ),
     "ultralytics.data.utils": ("check_file",),
     "ultralytics.engine.trainer": ("BaseTrainer.setup_model", "BaseTrainer.build_optimizer"),

@@ -17,8 +17,6 @@ from effyolo_ultra.feature_maps.maps import level_name
 # Name on the command line -> class of pytorch-grad-cam. Those that run the network once for each channel take hours.
 METHODS = {"eigen": "EigenCAM", "layer": "LayerCAM", "hires": "HiResCAM", "grad": "GradCAM"}
 MOST_CELLS = 48  # EigenCAM takes the singular vectors of all cells of a map, whose time grows with their square
-
-
 SAME_OBJECT = 0.7  # overlap of two boxes, Ultralytics' default
 
 

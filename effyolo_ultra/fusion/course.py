@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from effyolo_ultra._output import WholeFile
 from effyolo_ultra.fusion.edges import FusionEdge, fusion_weights
+from effyolo_ultra.fusion.plot import save_picture
 from effyolo_ultra.fusion.table import cell_name, layer_name
 from effyolo_ultra.nn.fusion import FusionWeights
 
@@ -86,7 +87,7 @@ def draw_csv(trainer: Any) -> None:
     _, *rows = read(path)
     course = [[float(value) for value in row] for row in rows]
     picture = path.with_suffix(".png")
-    draw_course(edges_of(trainer), course).savefig(picture, dpi=120)
+    save_picture(draw_course(edges_of(trainer), course), picture, overwrite=True, dpi=120)
     trainer.on_plot(picture)
 
 

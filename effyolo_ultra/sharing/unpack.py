@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from effyolo_ultra._output import check_free, replacing
+from effyolo_ultra._output import check_free, write_checkpoint
 from effyolo_ultra._plugins import VARIABLE
 from effyolo_ultra.errors import SharingError
 from effyolo_ultra.nn.pretrained import Pretrained
@@ -139,7 +138,4 @@ def save(network: nn.Module, metadata: Metadata, output: Path, overwrite: bool) 
         "train_args": metadata.train_args,  # Ultralytics fills in its defaults; here they would be claims
         "train_metrics": metadata.metrics,
     }
-    buffer = io.BytesIO()  # torch itself does not say that a disk is full
-    torch.save(checkpoint, buffer)
-    with replacing(output, overwrite) as path:
-        path.write_bytes(buffer.getbuffer())
+    write_checkpoint(lambda buffer: torch.save(checkpoint, buffer), output, overwrite)
