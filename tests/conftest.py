@@ -90,11 +90,12 @@ def run_python():
 
 
 RANKS = """
-import torch, torch.distributed as dist, torch.multiprocessing as mp
+import json, os, torch, torch.distributed as dist, torch.multiprocessing as mp
 
 def run(rank, port):
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    work(rank)
+    # One write for each process, so that their lines do not run into one another.
+    os.write(1, f"{json.dumps([rank, [*work(rank)]])}\\n".encode())
     dist.destroy_process_group()
 
 if __name__ == "__main__":
@@ -108,12 +109,13 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def run_ranks(run_python):
-    """Run the `work(rank)` of a script in a group of two processes; return the lines that begin with each rank."""
+    """Run the `work(rank)` of a script in a group of two processes; return what each rank yields."""
 
     def run(code, cwd):
         done = run_python(f"{code}\n{RANKS}", cwd=cwd)
         assert done.returncode == 0, done.stderr
-        return [[line[2:] for line in done.stdout.splitlines() if line[:2] == f"{rank} "] for rank in range(2)]
+        found = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+        return found[0], found[1]
 
     return run
 
