@@ -5,8 +5,9 @@ python -m benchmarks.convergence --data bccd.yaml --models yolov5n-effdet.yaml -
 python -m benchmarks.convergence --write        writes tables and plots of docs/training.json into docs/training.md
 
 A run that docs/training.json has already is left out, and each is written there when it ends, so a stop loses nothing.
-Several of these commands may run side by side. A change is a list like `lr0=0.01,BiFPN.act_first=false,
-LightDetect=Detect`: an argument of `yolo train`, an option of all rows of a module, another module in its place.
+`--jobs` trains several side by side; several of these commands may run side by side too. A change is a list like
+`lr0=0.01,BiFPN.act_first=false,LightDetect=Detect`: an argument of `yolo train`, an option of all rows of a module,
+another module in its place.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import fcntl
 import itertools
 import json
+import multiprocessing
 import platform
 import tempfile
 import time
@@ -34,7 +36,7 @@ from effyolo_ultra.nn.initial import STD
 
 RESULTS = ROOT / "docs" / "training.json"
 # No plots and no validation before the end: neither changes the network.
-TRAINING = {"device": "cpu", "workers": 0, "cache": "ram", "plots": False, "val": False, "pretrained": False}
+TRAINING = {"workers": 0, "cache": "ram", "plots": False, "val": False, "save": False, "pretrained": False}
 
 
 def main() -> None:
@@ -47,27 +49,46 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--imgsz", type=int, default=256)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="of each training")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the results are")
     parser.add_argument("--write", action="store_true", help="write the page")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    same = {name: getattr(given, name) for name in ("epochs", "imgsz", "batch")} | {"device": kind(given.device)}
+    missing = []
     for seed, change, model in itertools.product(given.seeds, given.change, given.models):
-        run = {"data": Path(given.data).stem, "model": Path(model).stem, "change": change, "seed": seed}
-        run.update({name: getattr(given, name) for name in ("epochs", "imgsz", "batch")})
+        run = {"data": Path(given.data).stem, "model": Path(model).stem, "change": change, "seed": seed, **same}
         if not any(run.items() <= done.items() for done in read(given.json)):
-            result = train(model, given.data, run)
-            with locked(given.json) as runs:
-                runs.append({**run, **result})
-            print(json.dumps({**run, **result}), flush=True)
+            missing.append((model, given.data, given.device, run))
+    # A process for each training, so that none finds what another has left.
+    with multiprocessing.get_context("spawn").Pool(given.jobs, torch.set_num_threads, [given.threads], 1) as pool:
+        for run in pool.imap_unordered(attempt, missing):
+            print(json.dumps(run), flush=True)
+            if "error" not in run:
+                with locked(given.json) as runs:
+                    runs.append(run)
     if given.write:
         from benchmarks.convergence_page import write
 
         write(read(given.json))
 
 
-def train(model: str, data: str, run: dict[str, Any]) -> dict[str, Any]:
-    """Train a network and return what came out of it."""
+def kind(device: str) -> str:
+    """Return the name of what a device of Ultralytics is: the processor, or a GPU."""
+    return "CPU" if device == "cpu" else torch.cuda.get_device_name(int(device))
+
+
+def attempt(task: tuple[str, str, str, dict[str, Any]]) -> dict[str, Any]:
+    """Train, or return the run with what went wrong, so that the others go on."""
+    try:
+        return train(*task)
+    except Exception as error:
+        return {**task[-1], "error": f"{type(error).__name__}: {error}"}
+
+
+def train(model: str, data: str, device: str, run: dict[str, Any]) -> dict[str, Any]:
+    """Train a model on data on a device, and return the run with what came out of it."""
     import ultralytics
     from ultralytics import YOLO
 
@@ -80,9 +101,9 @@ def train(model: str, data: str, run: dict[str, Any]) -> dict[str, Any]:
             network.add_callback("on_pretrain_routine_end", lambda trainer: start_again(trainer, init))
         network.add_callback("on_pretrain_routine_end", speed_up)
         start = time.process_time()
-        metrics = network.train(data=data, project=folder, name="run", verbose=False, **arguments)
+        metrics = network.train(data=data, project=folder, name="run", device=device, verbose=False, **arguments)
         seconds = time.process_time() - start
-    result = {"map": metrics.box.map, "map50": metrics.box.map50, "cpu_seconds": round(seconds)}
+    result = {**run, "map": metrics.box.map, "map50": metrics.box.map50, "cpu_seconds": round(seconds)}
     result["parameters"] = sum(p.numel() for p in network.model.parameters())
     result["machine"] = f"{platform.machine()}, torch {torch.__version__}, ultralytics {ultralytics.__version__}"
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in result.items()}

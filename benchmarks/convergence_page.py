@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.page import ROOT, write_between
 
 Runs = Sequence[dict[str, Any]]
-SETTING = ("data", "imgsz", "epochs", "batch")
+SETTING = ("data", "imgsz", "epochs", "batch", "device")
 NAMES = {"bccd": "BCCD", "shapes": "shapes"}
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # Okabe and Ito's
 
@@ -75,9 +75,10 @@ def seeds(runs: Runs) -> str:
     return ", ".join(f"{run['map']:.3f}" for run in runs)
 
 
-def named(data: str, imgsz: int, epochs: int, batch: int) -> str:
+def named(data: str, imgsz: int, epochs: int, batch: int, device: str) -> str:
     """Name a setting."""
-    return f"{NAMES.get(data, data)}, {imgsz} px, {epochs} epochs, batch {batch}"
+    where = "" if device == "CPU" else f", {device}"
+    return f"{NAMES.get(data, data)}, {imgsz} px, {epochs} epochs, batch {batch}{where}"
 
 
 def draw(runs: Runs, path: Path) -> None:

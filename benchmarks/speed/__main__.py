@@ -4,12 +4,14 @@ python -m benchmarks.speed                                     measures everythi
 python -m benchmarks.speed --only bars                         measures what the bars need
 python -m benchmarks.speed --only latency --models yolov5n-effdet.yaml yolo11n.yaml --runtimes onnxruntime
 python -m benchmarks.speed --write                             writes docs/speed.md, .json, .png and the README's table
+python -m benchmarks.speed --gpu --batch 32                    latency, throughput and training on an NVIDIA GPU
 python -m benchmarks.speed --from docs/speed.json --write      writes them from an earlier run
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import tempfile
@@ -30,6 +32,7 @@ LARGE = [BUILT, "yolov5s.yaml"]
 FEW = [SMALL[0], SMALL[1], "tf_efficientdet_d0", "yolov5n.yaml"]
 PLAN = {"latency": [*SMALL, *LARGE], "throughput": FEW, "memory": SMALL, "training": FEW, "build": [BUILT]}
 PLAN["startup"] = []
+GPU_PLAN = {"latency": [*SMALL, *LARGE], "throughput": FEW, "training": FEW}
 COMPILED = [SMALL[0], "tf_efficientdet_d0"]
 BARS = {"latency": bars.MODELS, "compile": bars.MODELS, "training": bars.MODELS, "build": [BUILT], "startup": []}
 
@@ -46,6 +49,7 @@ def arguments() -> argparse.Namespace:
     add("--imgsz", type=int, default=defaults.imgsz, help="height and width; training: half of them")
     add("--threads", type=int, default=defaults.threads)
     add("--repeats", type=int, default=defaults.repeats, help="turns of latency")
+    add("--batch", type=int, default=defaults.batch, help="images at a time of throughput")
     add("--batch-repeats", type=int, default=defaults.batch_repeats, help="turns of throughput")
     add("--training-batch", type=int, default=defaults.training_batch)
     add("--training-repeats", type=int, default=defaults.training_repeats)
@@ -53,6 +57,9 @@ def arguments() -> argparse.Namespace:
     add("--from", dest="source", type=Path, help="results of an earlier run, as JSON, in place of measuring")
     add("--json", type=Path, help="where to write the results")
     add("--plot", type=Path, help="where to draw latency over parameters")
+    add(
+        "--gpu", action="store_true", help="measure on an NVIDIA GPU; --write writes docs/speed_gpu.json and its tables"
+    )
     add("--write", action="store_true", help="write docs/speed.md, .json and .png and the table of the README")
     args = parser.parse_args()
     if args.write and args.only:
@@ -62,17 +69,19 @@ def arguments() -> argparse.Namespace:
 
 def measure(args: argparse.Namespace) -> dict:
     """Run what the command line asks for."""
-    names = ("imgsz", "threads", "repeats", "batch_repeats", "training_batch", "training_repeats", "processes")
+    names = {field.name for field in dataclasses.fields(Settings)} & vars(args).keys()
     settings = Settings(**{name: getattr(args, name) for name in names}, training_imgsz=args.imgsz // 2)
+    if args.gpu:
+        settings = dataclasses.replace(settings, device="cuda")
     quieten(settings)
     if args.only == ["bars"]:
-        plan, runtimes = BARS, [name for name in ("torch", "onnxruntime", "openvino") if name in available()]
+        plan, runtimes = BARS, [name for name in ("torch", "onnxruntime", "openvino") if name in available("cpu")]
     else:
-        plan = {**PLAN, "heads": args.heads or heads.default_heads()}
+        plan = GPU_PLAN if args.gpu else {**PLAN, "heads": args.heads or heads.default_heads()}
         if args.models:
-            plan |= {part: args.models for part, names in PLAN.items() if names}
+            plan = {part: args.models if models and part != "heads" else models for part, models in plan.items()}
         plan = {part: names for part, names in plan.items() if not args.only or part in args.only}
-        plan["compile"], runtimes = args.models or COMPILED, available()
+        plan["compile"], runtimes = args.models or COMPILED, available(settings.device)
     with tempfile.TemporaryDirectory() as folder:
         return Run(settings, Path(folder)).measure(plan, args.runtimes or runtimes)
 
@@ -81,6 +90,9 @@ def write(results: dict) -> None:
     """Write the pages, the JSON and the plot of this repository."""
     for name, text in report.tables(results).items():
         write_between("docs/speed.md", name, text)
+    if results["settings"]["device"] == "cuda":
+        (ROOT / "docs" / "speed_gpu.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        return
     write_between("README.md", "speed table", report.short_table(results))
     (ROOT / "docs" / "speed.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     plot.draw(results, ROOT / "docs" / "speed.png")

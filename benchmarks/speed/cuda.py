@@ -78,7 +78,5 @@ RUNTIMES = {
 
 
 def available() -> list[str]:
-    """Return the runtimes of this machine's GPU."""
-    if not torch.cuda.is_available():
-        return []
+    """Return the runtimes of the GPU."""
     return [name for name in RUNTIMES if name != "tensorrt" or importlib.util.find_spec("tensorrt")]

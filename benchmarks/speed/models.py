@@ -113,7 +113,7 @@ class EfficientDetector(Model):
         """Return effdet's loss, its labelling of anchors included."""
         from effdet import DetBenchTrain
 
-        bench = DetBenchTrain(network)
+        bench = DetBenchTrain(network).to(next(network.parameters()).device)
         return lambda images, targets: bench(images, targets.effdet(images.shape[-1]))["loss"]
 
 

@@ -129,7 +129,7 @@ def setup_text(results: Mapping) -> str:
         f"latency: {size}, batch 1, {settings['repeats']} turns",
         f"throughput: {size}, batch {settings['batch']}, {settings['batch_repeats']} turns",
         f"training step: {half}, batch {settings['training_batch']}, {settings['training_repeats']} turns",
-        f"start-up and build: {settings['processes']} fresh processes each",
+        *([] if "gpu" in machine else [f"start-up and build: {settings['processes']} fresh processes each"]),
         *(f"failed: {error}" for error in results["errors"]),
     ]
     return "".join(f"* {line}\n" for line in lines)
@@ -149,4 +149,5 @@ def tables(results: Mapping) -> dict[str, str]:
         found["heads table"] = heads_table(results)
     if "startup" in results:
         found["startup table"] = startup_table(results)
-    return found
+    on_gpu = results["settings"]["device"] == "cuda"
+    return {f"gpu {name}": text for name, text in found.items()} if on_gpu else found

@@ -62,7 +62,7 @@ class Run:
             results["startup"] = startup_times(settings.processes)
         if "heads" in plan:
             results["heads"] = self.heads(plan["heads"], [x for x in runtimes if x in ("torch", "onnxruntime")])
-        return {**results, "bars": bars.bars(results), "errors": self.errors}
+        return {**results, "bars": bars.bars(results) if settings.device == "cpu" else [], "errors": self.errors}
 
     @staticmethod
     def names(plan: Mapping[str, Sequence[str]]) -> list[str]:
@@ -98,7 +98,9 @@ class Run:
         for name in names:
             say(f"training {name}")
             model = make_model(name, self.settings.training_imgsz, self.folder)
-            step = self.attempt(f"training, {name}", training_step, model, self.settings.training_batch)
+            step = self.attempt(
+                f"training, {name}", training_step, model, self.settings.training_batch, self.settings.device
+            )
             if step:
                 steps[name] = step
         times = milliseconds(steps, self.settings.training_repeats, 1)

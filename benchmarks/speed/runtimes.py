@@ -72,8 +72,10 @@ RUNTIMES: dict[str, Runtime] = {
 }
 
 
-def available() -> list[str]:
-    """Return the runtimes of this machine."""
+def available(device: str) -> list[str]:
+    """Return the runtimes of this machine's processor, or of its GPU."""
+    if device == "cuda":
+        return cuda.available()
     names = ["torch", "torch.compile"]
     names += [name for name in ("onnxruntime", "openvino") if importlib.util.find_spec(name)]
-    return names + cuda.available()
+    return names

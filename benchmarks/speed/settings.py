@@ -18,6 +18,7 @@ PACKAGES = ("torch", "timm", "ultralytics", "effdet", "onnx", "onnxslim", "onnxr
 class Settings:
     """Sizes and counts of a run."""
 
+    device: str = "cpu"  # or "cuda"
     imgsz: int = 640
     threads: int = 2
     repeats: int = 20

@@ -24,9 +24,13 @@ class Targets:
         centre = size / 2 + (1 - size) * torch.rand(batch, BOXES, 2, generator=random)
         return cls(torch.cat((centre, size), -1), torch.randint(classes, (batch, BOXES), generator=random))
 
+    def to(self, device: str) -> Targets:
+        """Return them on a device."""
+        return Targets(self.xywhn.to(device), self.classes.to(device))
+
     def ultralytics(self) -> dict[str, torch.Tensor]:
         """Return them as a batch of Ultralytics holds them."""
-        index = torch.arange(len(self.classes)).repeat_interleave(BOXES).float()
+        index = torch.arange(len(self.classes), device=self.classes.device).repeat_interleave(BOXES).float()
         return {"batch_idx": index, "cls": self.classes.reshape(-1, 1).float(), "bboxes": self.xywhn.reshape(-1, 4)}
 
     def effdet(self, imgsz: int) -> dict[str, torch.Tensor]:
