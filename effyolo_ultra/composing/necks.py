@@ -49,7 +49,7 @@ def add_levels(rows: Rows, given: Sequence[int]) -> dict[int, int]:
 def add_pan(
     rows: Rows,
     levels: Sequence[int],
-    given: Sequence[int],
+    given: Mapping[int, int],
     family: Family,
     channels: Mapping[int, int],
     is_large: bool,
@@ -60,8 +60,8 @@ def add_pan(
     Args:
         rows: The rows to add to.
         levels: The levels of the neck, finest first.
-        given: Those that the backbone gives. A coarser one is made as in Ultralytics' P6 files, by a convolution with
-            stride 2 and a block.
+        given: The rows of those that are there. A coarser one is made as in Ultralytics' P6 files, by a convolution
+            with stride 2 and a block.
         family: What the neck is made of.
         channels: Channels of each level, before width.
         is_large: Whether the file has one size, and that is large.
@@ -75,7 +75,7 @@ def add_pan(
         args = args.format(c=channels[at], large=is_large)
         return rows.add(-1, repeats, family.block, args, numbered=True, level=level)
 
-    inputs = add_levels(rows, given)
+    inputs = dict(given)
     for level in levels[len(given) :]:
         rows.gap()
         rows.add(inputs[level - 1], 1, "Conv", [channels[level], 3, 2])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from effyolo_ultra.composing.backbones import Backbone, find_backbone
 from effyolo_ultra.composing.blocks import FAMILIES, level_channels
 from effyolo_ultra.composing.heads import KEYPOINTS, TASKS, head_row, head_title
-from effyolo_ultra.composing.necks import NECKS, Rows, add_bifpn, add_pan
+from effyolo_ultra.composing.necks import NECKS, Rows, add_bifpn, add_levels, add_pan
 from effyolo_ultra.composing.sizes import (
     BACKBONE_OF_SCALE,
     CAP,
@@ -148,7 +148,8 @@ class Composition:
             cap = self.size(self.backbone.size).max_channels if self.backbone.size else CAP
             channels = {level: min(level_channels(level, self.levels[-1]), cap) for level in self.levels}
             is_large = self.backbone.size in LARGE
-            outputs = add_pan(rows, self.levels, given, family, channels, is_large, self.neck == "wpan")
+            inputs = add_levels(rows, given)
+            outputs = add_pan(rows, self.levels, inputs, family, channels, is_large, self.neck == "wpan")
         range_ = f"P{self.levels[0]} to P{self.levels[-1]}"
         hint = ""
         if self.is_efficientdet:
