@@ -21,6 +21,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from effyolo_ultra.nn.initial import STD
 
 RESULTS = ROOT / "docs" / "training.json"
 # No plots and no validation before the end: neither changes the network.
-TRAINING = {"workers": 0, "cache": "ram", "plots": False, "val": False, "save": False, "pretrained": False}
+TRAINING = {"cache": "ram", "plots": False, "val": False, "save": False, "pretrained": False}
 
 
 def main() -> None:
@@ -62,8 +63,10 @@ def main() -> None:
         if not any(run.items() <= done.items() for done in read(given.json)):
             missing.append((model, given.data, given.device, run))
     # A process for each training, so that none finds what another has left.
-    with multiprocessing.get_context("spawn").Pool(given.jobs, torch.set_num_threads, [given.threads], 1) as pool:
-        for run in pool.imap_unordered(attempt, missing):
+    with ProcessPoolExecutor(
+        given.jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, [given.threads]
+    ) as pool:
+        for run in (each.result() for each in as_completed([pool.submit(attempt, task) for task in missing])):
             print(json.dumps(run), flush=True)
             if "error" not in run:
                 with locked(given.json) as runs:
@@ -94,6 +97,7 @@ def train(model: str, data: str, device: str, run: dict[str, Any]) -> dict[str, 
 
     rows, arguments = split(run["change"])
     arguments = {**TRAINING, **{key: run[key] for key in ("seed", "epochs", "imgsz", "batch")}, **arguments}
+    arguments["workers"] = 0 if device == "cpu" else 1  # a GPU need not wait for the next pictures
     init = arguments.pop("init", None)
     with tempfile.TemporaryDirectory() as folder:
         network = YOLO(str(changed(model, rows, Path(folder))), verbose=False)

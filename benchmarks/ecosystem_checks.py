@@ -230,16 +230,17 @@ def sahi() -> str:
     expected = []
     for y, x in ((0, 0), (0, half), (half, 0), (half, half)):
         tile = np.ascontiguousarray(large[y : y + half, x : x + half])
-        result = YOLO("best.pt").predict(tile, imgsz=IMGSZ, device="cpu", verbose=False)[0]
+        options = {"imgsz": IMGSZ, "conf": 0.3, "device": "cpu", "verbose": False}  # SAHI keeps boxes from 0.3 on
+        result = YOLO("best.pt").predict(tile, **options)[0]
         expected += [
             (int(c), box + np.array([x, y, x, y])) for c, box in zip(result.boxes.cls, result.boxes.xyxy.numpy())
         ]
     assert len(found) == 2 and len(expected) >= 4, expected
     for each in found:
         given = [(p.category.id, np.array(p.bbox.to_xyxy())) for p in each.object_prediction_list]
-        for category, box in expected:  # SAHI has merged some with others of their class
+        for category, box in expected:  # SAHI puts one box around some that overlap and are of one class
             same = np.array([other for category_, other in given if category_ == category])
-            assert len(same) and bbox_ioa(box[None], same, iou=True).max() > 0.7, (category, box, given)
+            assert len(same) and bbox_ioa(same, box[None]).max() > 0.8, (category, box, given)
     return f"{len(expected)} boxes in 4 slices; .pt and .onnx"
 
 

@@ -49,10 +49,11 @@ def test_command(tmp_path):
 
 
 def test_pages_are_what_the_script_makes_of_the_results():
-    results = json.loads((ROOT / "docs" / "speed.json").read_text(encoding="utf-8"))
-    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
-    for name, text in report.tables(results).items():
-        assert f"--write -->\n{text}<!-- end of {name} -->" in page
+    for file, where in (("speed_gpu.json", "gpu.md"), ("speed.json", "speed.md")):
+        results = json.loads((ROOT / "docs" / file).read_text(encoding="utf-8"))
+        page = (ROOT / "docs" / where).read_text(encoding="utf-8")
+        for name, text in report.tables(results).items():
+            assert f"--write -->\n{text}<!-- end of {name} -->" in page
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"--write -->\n{report.short_table(results)}<!-- end of speed table -->" in readme
 

@@ -88,9 +88,10 @@ def measure(args: argparse.Namespace) -> dict:
 
 def write(results: dict) -> None:
     """Write the pages, the JSON and the plot of this repository."""
+    on_gpu = results["settings"]["device"] == "cuda"
     for name, text in report.tables(results).items():
-        write_between("docs/speed.md", name, text)
-    if results["settings"]["device"] == "cuda":
+        write_between("docs/gpu.md" if on_gpu else "docs/speed.md", name, text)
+    if on_gpu:
         (ROOT / "docs" / "speed_gpu.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
         return
     write_between("README.md", "speed table", report.short_table(results))
