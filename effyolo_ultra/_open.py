@@ -25,7 +25,7 @@ def open_model(source: Source) -> nn.Module:
     Raises:
         UnknownNameError: If there is no such file.
         ModelYAMLError: If a YAML describes no network.
-        WeightsError: If a .pt file holds no network, is damaged, or has NaN in it.
+        WeightsError: If a .pt file holds no network, is damaged, or has NaN or infinity in it.
         TypeError: If `source` is something else.
     """
     if isinstance(source, (str, os.PathLike)):
@@ -53,7 +53,7 @@ def open_checkpoint(path: Path, load: Callable[[str], Any] | None = None) -> Any
 
     Raises:
         UnknownNameError: If there is no such file.
-        WeightsError: If it holds no network, is damaged, or has NaN in it.
+        WeightsError: If it holds no network, is damaged, or has NaN or infinity in it.
     """
     from ultralytics import YOLO
 
@@ -75,11 +75,13 @@ def open_checkpoint(path: Path, load: Callable[[str], Any] | None = None) -> Any
 
 def check_numbers(network: nn.Module, path: Path) -> None:
     """Raise a WeightsError for a network of a file that computes nothing any more."""
-    tensors = (*network.named_parameters(), *network.named_buffers())
-    nan = [name for name, tensor in tensors if tensor.isnan().any()]
-    if nan:
-        more = f" and {len(nan) - 1} more tensors" if len(nan) > 1 else ""
-        raise WeightsError(f"'{path}' holds NaN, in {nan[0]}{more}: its training has diverged. Take an earlier file.")
+    broken = [name for name, parameter in network.named_parameters() if not parameter.isfinite().all()]
+    broken += [name for name, buffer in network.named_buffers() if buffer.isnan().any()]  # a mask may be infinite
+    if broken:
+        more = f" and {len(broken) - 1} more tensors" if len(broken) > 1 else ""
+        raise WeightsError(
+            f"'{path}' holds NaN or infinity, in {broken[0]}{more}: its training has diverged. Take an earlier file."
+        )
 
 
 def check_there(path: Path) -> None:
