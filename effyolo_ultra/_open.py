@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Union
 
 import torch
 from torch import nn
 
-from effyolo_ultra.errors import EffYoloError, UnknownNameError, WeightsError
-from effyolo_ultra.weights.intact import check_intact
+from effyolo_ultra.document import ModelDocument
+from effyolo_ultra.errors import EffYoloError, ModelYAMLError, UnknownNameError, WeightsError
+from effyolo_ultra.weights.intact import check_intact, plain
+
+SIDES = (256, 640)  # of the images that a network is tried on: what Ultralytics builds with, and trains with
 
 Source = Union[str, "os.PathLike[str]", nn.Module, Any]
 
@@ -25,7 +29,7 @@ def open_model(source: Source) -> nn.Module:
     Raises:
         UnknownNameError: If there is no such file.
         ModelYAMLError: If a YAML describes no network.
-        WeightsError: If a .pt file holds no network, is damaged, or has NaN in it.
+        WeightsError: If a .pt file holds no network or one that does not run, is damaged, or has NaN or infinity in it.
         TypeError: If `source` is something else.
     """
     if isinstance(source, (str, os.PathLike)):
@@ -53,7 +57,7 @@ def open_checkpoint(path: Path, load: Callable[[str], Any] | None = None) -> Any
 
     Raises:
         UnknownNameError: If there is no such file.
-        WeightsError: If it holds no network, is damaged, or has NaN in it.
+        WeightsError: If it holds no network or one that does not run, is damaged, or has NaN or infinity in it.
     """
     from ultralytics import YOLO
 
@@ -62,24 +66,65 @@ def open_checkpoint(path: Path, load: Callable[[str], Any] | None = None) -> Any
     if not path.is_file():
         raise UnknownNameError(f"there is no file '{path}'; give the path of a .pt file, such as best.pt")
     check_intact(path)
-    try:
+    with refusing(path):
         opened = (load or YOLO)(str(path))
-    except (EffYoloError, OSError):
-        raise
-    except Exception as error:  # whatever torch, pickle or Ultralytics make of a file that is something else
-        raise WeightsError(f"'{path}' holds no network of Ultralytics: {type(error).__name__}: {error}") from error
-    if isinstance(network := getattr(opened, "model", None), nn.Module):
-        check_numbers(network, path)
+        if load is None:
+            check_network(opened.model, path)
     return opened
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """While in this context, whatever torch, pickle or Ultralytics make of something else is a WeightsError."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (EffYoloError, OSError)) and not isinstance(error, ModelYAMLError):
+            raise
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise WeightsError(f"'{path}' holds no network of Ultralytics that runs: {said[:500]}") from error
+
+
+def check_network(network: nn.Module, path: Path) -> None:
+    """Raise an error unless what a file holds is a network as Ultralytics writes it, and runs."""
+    from ultralytics.nn.tasks import BaseModel
+
+    if not isinstance(network, BaseModel) or not isinstance(getattr(network, "model", None), nn.Sequential):
+        raise TypeError(f"a {type(network).__name__}")
+    check_numbers(network, path)
+    document = ModelDocument(network.yaml)
+    document.check_parts()
+    for index, (_, repeats, module, args) in enumerate(document.written):
+        document.check_module(index, module)
+        document.check_repeats(index, repeats)
+        document.check_args(index, args)
+    if len(document.written) != len(network.model):
+        raise ValueError(f"{len(network.model)} layers, and {len(document.written)} rows in its YAML")
+    for attribute, kind in (("names", dict), ("stride", torch.Tensor), ("task", str)):
+        if not isinstance(getattr(network, attribute), kind):
+            raise TypeError(f"its {attribute} are no {kind.__name__}")
+    try:
+        run(network, SIDES[0])
+    except Exception:  # such as of a decoder for more boxes than the maps of a small image have places
+        run(network, SIDES[1])
+
+
+def run(network: nn.Module, side: int) -> None:
+    """Run a network on a black image."""
+    with torch.no_grad():
+        network(torch.zeros(1, network.yaml.get("channels", network.yaml.get("ch", 3)), side, side))
 
 
 def check_numbers(network: nn.Module, path: Path) -> None:
     """Raise a WeightsError for a network of a file that computes nothing any more."""
-    tensors = (*network.named_parameters(), *network.named_buffers())
-    nan = [name for name, tensor in tensors if tensor.isnan().any()]
-    if nan:
-        more = f" and {len(nan) - 1} more tensors" if len(nan) > 1 else ""
-        raise WeightsError(f"'{path}' holds NaN, in {nan[0]}{more}: its training has diverged. Take an earlier file.")
+    plain({**dict(network.named_parameters()), **dict(network.named_buffers())}, path)
+    broken = [name for name, parameter in network.named_parameters() if not parameter.isfinite().all()]
+    broken += [name for name, buffer in network.named_buffers() if buffer.isnan().any()]  # a mask may be infinite
+    if broken:
+        more = f" and {len(broken) - 1} more tensors" if len(broken) > 1 else ""
+        raise WeightsError(
+            f"'{path}' holds NaN or infinity, in {broken[0]}{more}: its training has diverged. Take an earlier file."
+        )
 
 
 def check_there(path: Path) -> None:

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from effyolo_ultra import __version__
-from effyolo_ultra._open import check_numbers, open_checkpoint
+from effyolo_ultra._open import check_network as check_runs
+from effyolo_ultra._open import open_checkpoint, refusing
 from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra.checking.passes import OF_HEAD, OF_TASK, silence
 from effyolo_ultra.checking.passes import tensors as tensors_in
@@ -106,7 +107,7 @@ def pack_files(model: Path, title: str) -> dict[str, bytes]:
         **keypoints(network),
     )
     files[METADATA] = metadata.to_json()
-    check_same(network, files)
+    check_same(network, files, model)
     files[CARD] = card(network, metadata, title, PICTURE in files).encode()
     return files
 
@@ -121,7 +122,8 @@ def load(model: Path) -> tuple[dict[str, Any], nn.Module]:
     network = getattr(network, "student_model", network)  # of a training that distils another network
     if not isinstance(network, nn.Module) or not isinstance(getattr(network, "yaml", None), dict):
         raise WeightsError(f"'{model}' holds no network of Ultralytics that was built from a model YAML")
-    check_numbers(network, model)
+    with refusing(model):
+        check_runs(copy.deepcopy(network).float().eval(), model)
     return checkpoint, network.eval()
 
 
@@ -187,23 +189,23 @@ def keypoints(network: nn.Module) -> dict[str, Any]:
     }
 
 
-def check_same(network: nn.Module, files: dict[str, bytes]) -> None:
+def check_same(network: nn.Module, files: dict[str, bytes], model: Path) -> None:
     """Unpack what was packed, and refuse it unless it computes exactly the same."""
     try:
         again, _ = network_of(files)
     except EffYoloError as error:
-        raise SharingError(f"the network cannot be shared, because it would not be unpacked: {error}") from error
+        raise SharingError(f"{model} cannot be shared, because it would not be unpacked: {error}") from error
     own = tensors.tensors_of(network)
     for name, tensor in tensors.tensors_of(again).items():
         if tensor.dtype != own[name].dtype or not torch.equal(tensor, own[name]):
-            raise SharingError(f"the network cannot be shared: {name} is another tensor once unpacked")
+            raise SharingError(f"{model} cannot be shared: {name} is another tensor once unpacked")
     side = max(64, 2 * int(max(network.stride)))
     channels = from_channels(network.yaml)
     image = torch.rand(1, channels, side, side + side // 2, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         before, after = (list(tensors_in(copy.deepcopy(net).float().eval()(image))) for net in (network, again))
     if len(before) != len(after) or not all(torch.equal(a, b) for a, b in zip(before, after)):
-        raise SharingError("the network cannot be shared: built again from its own YAML, it does not compute the same")
+        raise SharingError(f"{model} cannot be shared: built again from its own YAML, it does not compute the same")
 
 
 def from_channels(document: Mapping[str, Any]) -> int:

@@ -43,7 +43,7 @@ def from_bytes(content: bytes) -> dict[str, torch.Tensor]:
 
 def check(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     """Refuse tensors that are not exactly those of a network, which may be without data."""
-    own = tensors_of(network)
+    own, parameters = tensors_of(network), dict(network.named_parameters())
     for name in sorted(own.keys() - tensors.keys()):
         raise SharingError(f"{WEIGHTS} lacks the tensor {name}{of(own.keys() - tensors.keys())}")
     for name in sorted(tensors.keys() - own.keys()):
@@ -57,8 +57,8 @@ def check(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
             )
         if tensor.is_floating_point() != own[name].is_floating_point():
             raise SharingError(f"{WEIGHTS}: {name} is {tensor.dtype}, and in the network {own[name].dtype}")
-        if tensor.isnan().any():
-            raise SharingError(f"{WEIGHTS}: {name} holds NaN, so the network computes nothing any more")
+        if tensor.isnan().any() or (name in parameters and tensor.isinf().any()):  # a mask may be infinite
+            raise SharingError(f"{WEIGHTS}: {name} holds NaN or infinity, so the network computes nothing any more")
 
 
 def of(names: set[str]) -> str:

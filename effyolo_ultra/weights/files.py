@@ -15,7 +15,7 @@ from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.weights import efficientdet, inert, openmmlab
 from effyolo_ultra.weights.bifpn import roles, tensors_by_role
-from effyolo_ultra.weights.intact import check_intact
+from effyolo_ultra.weights.intact import check_intact, plain
 
 READABLE = "timm's layout, OpenMMLab's, efficientdet-pytorch's, or a checkpoint of a network with modules of ours"
 # Where training scripts keep the weights, the averaged ones first.
@@ -51,9 +51,11 @@ def read(path: Path) -> Weights:
             if isinstance(content.get(key), inert.Inert):
                 try:
                     return of_network(content[key], path)
-                except (AttributeError, KeyError, IndexError, TypeError) as error:  # it is not as networks are
+                except WeightsError:
+                    raise
+                except (AttributeError, LookupError, TypeError, ValueError) as error:  # it is not as networks are
                     raise WeightsError(f"{path} holds a network that cannot be read: {error!r}") from error
-    tensors = named_tensors(content)
+    tensors = plain(named_tensors(content), path)
     if not tensors:
         raise WeightsError(f"{path} holds no tensors by name; expected {READABLE}")
     if openmmlab.is_openmmlab(tensors):
@@ -86,7 +88,7 @@ def named_tensors(content: Any) -> dict[str, torch.Tensor]:
     if not isinstance(content, Mapping):
         return {}
     content = next((content[key] for key in KEYS if isinstance(content.get(key), Mapping)), content)
-    named = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    named = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
     return clean_state_dict(named)
 
 
@@ -104,10 +106,10 @@ def of_network(network: inert.Inert, path: Path) -> Weights:
     tensors, model_name, by_roles = {}, "", {}
     if backbone:
         model_name = backbone.args[1]["model"]
-        given = backbone.state["weights"].items()
-        tensors = {name[len("body.") :]: tensor.float() for name, tensor in given if name.startswith("body.")}
+        given = plain(backbone.state["weights"], path)
+        tensors = {name[len("body.") :]: t.float() for name, t in given.items() if name.startswith("body.")}
     if neck:
-        given = inert.state_dict(neck)
+        given = plain(inert.state_dict(neck), path)
         extra = len(neck.state["_modules"]["extra_levels"].state["_modules"])
         by_roles = {role: given[name].float() for name, role in roles(given, neck.state["levels"], extra).items()}
     return Weights("Ultralytics", tensors, model_name, by_roles)
