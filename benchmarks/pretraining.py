@@ -1,0 +1,123 @@
+"""What a pretrained backbone is worth where pictures are few, shown with no download, for docs/training.md.
+
+python -m benchmarks.pretraining --seeds 0 1 2    trains what docs/pretraining.json lacks, and writes the page
+
+An EfficientNet-B0 learns to tell single shapes apart. Its weights go into a file in timm's layout, and networks for
+detection start from it by `pretrained: <path>`, with few pictures of other shapes. A result is written when it is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import save_file
+from ultralytics import YOLO
+
+from benchmarks.convergence import changed, locked, read, speed_up
+from benchmarks.page import ROOT
+from effyolo_ultra.shapes import CLASSES, make_shapes
+
+RESULTS = ROOT / "docs" / "pretraining.json"
+MODEL, CLASSIFIER, RECIPE = "yolov5n-effdet.yaml", "yolov5n-effnet-cls.yaml", "effyolo-small.yaml"
+QUIET = {"device": "cpu", "workers": 0, "plots": False, "verbose": False, "exist_ok": True}
+WIDER = 1.5  # of a box: how far around it a shape is cut out, so that its edge is in the picture
+# Options of the backbone's row, and arguments of the training. All but the first have the pretrained weights.
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "random weights": ({"pretrained": False}, {"freeze": None}),
+    "pretrained": ({}, {"freeze": None}),
+    "pretrained, frozen": ({"frozen_stages": 7}, {"freeze": None}),
+    "pretrained, two phases": ({}, {}),  # the recipe as it is
+}
+
+
+def main() -> None:
+    """Train what is missing, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--crops-from", type=int, default=400, help="pictures that shapes to classify are cut out of")
+    parser.add_argument("--classify-epochs", type=int, default=12)
+    parser.add_argument("--pictures", type=int, default=64, help="to learn detection from")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--imgsz", type=int, default=96)
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where the results are")
+    parser.add_argument("--write", action="store_true", help="write the page")
+    given = parser.parse_args()
+    setting = {"pictures": given.pictures, "epochs": given.epochs, "imgsz": given.imgsz}
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "b0.safetensors"
+        for seed, variant in itertools.product(given.seeds, VARIANTS):
+            run = {"variant": variant, "seed": seed, **setting}
+            if any(run.items() <= done.items() for done in read(given.json)):
+                continue
+            if not weights.exists():
+                top1 = pretrain(weights, given.crops_from, given.classify_epochs)
+            result = {**run, **detect(run, weights), "top1": top1}
+            with locked(given.json) as runs:
+                runs.append(result)
+            print(json.dumps(result), flush=True)
+
+
+def pretrain(weights: Path, pictures: int, epochs: int) -> float:
+    """Train a backbone to classify shapes, write it in timm's layout, and return its share of right answers."""
+    data = cut_out(weights.parent / "crops", pictures)
+    classifier = YOLO(CLASSIFIER, verbose=False)
+    classifier.add_callback("on_pretrain_routine_end", speed_up)
+    metrics = classifier.train(
+        data=data, imgsz=64, epochs=epochs, batch=32, nbs=32, optimizer="AdamW", lr0=0.003, momentum=0.9, cos_lr=True,
+        pretrained=False, auto_augment=None, erasing=0, project=weights.parent, name="classify", **QUIET
+    )  # fmt: skip
+    backbone = classifier.model.model[0]
+    save_file({name: tensor.contiguous() for name, tensor in backbone.body.state_dict().items()}, weights)
+    return round(metrics.top1, 4)
+
+
+def cut_out(folder: Path, pictures: int) -> Path:
+    """Cut single shapes out of drawn pictures, into a folder for each class, and return the folder of all."""
+    drawn = make_shapes(folder.with_name("drawn"), train=pictures, val=max(pictures // 6, 8), imgsz=192, seed=1)
+    for labels in sorted(drawn.glob("labels/*/*.txt")):
+        split = labels.parent.name
+        image = cv2.imread(str(drawn / "images" / split / f"{labels.stem}.jpg"))
+        for k, (class_id, x, y, *size_wh) in enumerate(np.loadtxt(labels, ndmin=2)):
+            side = WIDER * max(size_wh) / 2
+            low, high = (np.clip([y + s, x + s], 0, 1) for s in (-side, side))
+            (top, left), (bottom, right) = (np.rint(corner * len(image)).astype(int) for corner in (low, high))
+            path = folder / split / CLASSES[int(class_id)] / f"{labels.stem}_{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), image[top:bottom, left:right])
+    shutil.rmtree(drawn)
+    return folder
+
+
+def detect(run: dict[str, Any], weights: Path) -> dict[str, Any]:
+    """Train a network for detection and return what came out of it."""
+    options, arguments = VARIANTS[run["variant"]]
+    options = {"pretrained": str(weights), **options}
+    folder = weights.parent
+    path = make_shapes(folder / f"shapes-{run['pictures']}", train=run["pictures"], val=200, imgsz=run["imgsz"])
+    data = {"path": str(path), "train": "images/train", "val": "images/val", "names": dict(enumerate(CLASSES))}
+    (folder / "shapes-few.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    rows = {f"EfficientNetBackbone.{option}": value for option, value in options.items()}
+    network = YOLO(str(changed(MODEL, rows, folder)), verbose=False)
+    network.add_callback("on_pretrain_routine_end", speed_up)
+    start = time.process_time()
+    metrics = network.train(
+        cfg=RECIPE, data=str(folder / "shapes-few.yaml"), seed=run["seed"], epochs=run["epochs"], imgsz=run["imgsz"],
+        batch=16, cache="ram", val=False, project=folder, name="detect", **arguments, **QUIET
+    )  # fmt: skip
+    seconds = round(time.process_time() - start)
+    return {"map": round(metrics.box.map, 4), "map50": round(metrics.box.map50, 4), "cpu_seconds": seconds}
+
+
+if __name__ == "__main__":
+    main()
