@@ -1,9 +1,9 @@
 """What a pretrained backbone is worth where pictures are few, shown with no download, for docs/training.md.
 
-python -m benchmarks.pretraining --seeds 0 1 2    trains what docs/pretraining.json lacks, and writes the page
+python -m benchmarks.pretraining --seeds 0 1 2 --write    trains what docs/pretraining.json lacks, and writes the page
 
 An EfficientNet-B0 learns to tell single shapes apart. Its weights go into a file in timm's layout, and networks for
-detection start from it by `pretrained: <path>`, with few pictures of other shapes. A result is written when it is there.
+detection start from it by `pretrained: <path>`, with few pictures. A result is written when it is there.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 import yaml
 from safetensors.torch import save_file
 from ultralytics import YOLO
 
 from benchmarks.convergence import changed, locked, read, speed_up
-from benchmarks.page import ROOT
+from benchmarks.convergence_page import COLORS, Bar, Runs, draw, grouped, mean, seeds
+from benchmarks.page import ROOT, write_between
 from effyolo_ultra.shapes import CLASSES, make_shapes
 
-RESULTS = ROOT / "docs" / "pretraining.json"
+RESULTS, PICTURE = ROOT / "docs" / "pretraining.json", ROOT / "docs" / "pretraining.png"
+SETTING = ("pictures", "imgsz", "epochs")
 MODEL, CLASSIFIER, RECIPE = "yolov5n-effdet.yaml", "yolov5n-effnet-cls.yaml", "effyolo-small.yaml"
+VAL = 200  # pictures to measure with
 QUIET = {"device": "cpu", "workers": 0, "plots": False, "verbose": False, "exist_ok": True}
 WIDER = 1.5  # of a box: how far around it a shape is cut out, so that its edge is in the picture
 # Options of the backbone's row, and arguments of the training. All but the first have the pretrained weights.
@@ -53,11 +55,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the results are")
     parser.add_argument("--write", action="store_true", help="write the page")
     given = parser.parse_args()
-    setting = {"pictures": given.pictures, "epochs": given.epochs, "imgsz": given.imgsz}
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "b0.safetensors"
         for seed, variant in itertools.product(given.seeds, VARIANTS):
-            run = {"variant": variant, "seed": seed, **setting}
+            run = {"variant": variant, "seed": seed, **{name: getattr(given, name) for name in SETTING}}
             if any(run.items() <= done.items() for done in read(given.json)):
                 continue
             if not weights.exists():
@@ -66,6 +67,10 @@ def main() -> None:
             with locked(given.json) as runs:
                 runs.append(result)
             print(json.dumps(result), flush=True)
+    if given.write:
+        runs = read(given.json)
+        write_between("docs/training.md", "pretraining table", table(runs))
+        draw({title(*setting): bars(same) for setting, same in grouped(runs, *SETTING).items()}, PICTURE)
 
 
 def pretrain(weights: Path, pictures: int, epochs: int) -> float:
@@ -104,7 +109,7 @@ def detect(run: dict[str, Any], weights: Path) -> dict[str, Any]:
     options, arguments = VARIANTS[run["variant"]]
     options = {"pretrained": str(weights), **options}
     folder = weights.parent
-    path = make_shapes(folder / f"shapes-{run['pictures']}", train=run["pictures"], val=200, imgsz=run["imgsz"])
+    path = make_shapes(folder / f"shapes-{run['pictures']}", train=run["pictures"], val=VAL, imgsz=run["imgsz"])
     data = {"path": str(path), "train": "images/train", "val": "images/val", "names": dict(enumerate(CLASSES))}
     (folder / "shapes-few.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
     rows = {f"EfficientNetBackbone.{option}": value for option, value in options.items()}
@@ -113,10 +118,35 @@ def detect(run: dict[str, Any], weights: Path) -> dict[str, Any]:
     start = time.process_time()
     metrics = network.train(
         cfg=RECIPE, data=str(folder / "shapes-few.yaml"), seed=run["seed"], epochs=run["epochs"], imgsz=run["imgsz"],
-        batch=16, cache="ram", val=False, project=folder, name="detect", **arguments, **QUIET
+        batch=16, mosaic=0, scale=0.2, cache="ram", val=False, project=folder, name="detect", **arguments, **QUIET
     )  # fmt: skip
     seconds = round(time.process_time() - start)
     return {"map": round(metrics.box.map, 4), "map50": round(metrics.box.map50, 4), "cpu_seconds": seconds}
+
+
+def table(runs: Runs) -> str:
+    """What each variant came to."""
+    text = "| data | start | mAP50-95 | of each seed | training (CPU s) |\n| --- | --- | ---: | --- | ---: |\n"
+    for setting, of_setting in grouped(runs, *SETTING).items():
+        for (variant,), same in in_order(of_setting):
+            seconds = sum(run["cpu_seconds"] for run in same) / len(same)
+            text += f"| {title(*setting)} | {variant} | {mean(same):.3f} | {seeds(same)} | {seconds:.0f} |\n"
+    return text
+
+
+def bars(runs: Runs) -> list[Bar]:
+    """What a panel of the plot shows: random weights in another colour."""
+    return [Bar(variant, same, COLORS[variant == "random weights"]) for (variant,), same in in_order(runs)]
+
+
+def in_order(runs: Runs) -> list[tuple[tuple, Runs]]:
+    """Return the runs of each variant, in the order of `VARIANTS`."""
+    return sorted(grouped(runs, "variant").items(), key=lambda item: list(VARIANTS).index(*item[0]))
+
+
+def title(pictures: int, imgsz: int, epochs: int) -> str:
+    """Name a setting."""
+    return f"{pictures} pictures of shapes, {imgsz} px, {epochs} epochs"
 
 
 if __name__ == "__main__":
