@@ -88,12 +88,12 @@ def necks_table(runs: Runs) -> str:
     text = "| data | neck | mAP50-95 | of each seed | parameters (M) | of the neck | GFLOPs | of the neck |\n"
     text += "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |\n"
     notes = ""
-    for setting, of_setting in grouped(runs, *SETTING).items():
+    for title, of_setting in neck_settings(runs).items():
         groups = grouped(of_setting, "model")
         for (model,), same in groups.items():
             network = describe(neck_study.FOLDER / f"{model}.yaml")
             neck = network.of("neck")
-            cells = [named(*setting), neck_study.title(model), f"{mean(same):.3f}", seeds(same)]
+            cells = [title, neck_study.title(model), f"{mean(same):.3f}", seeds(same)]
             cells += [f"{network.parameters / 1e6:.2f}", f"{sum(layer.parameters for layer in neck) / 1e6:.2f}"]
             cells += [f"{network.gflops:.2f}", f"{sum(layer.gflops for layer in neck):.2f}"]
             text += f"| {' | '.join(cells)} |\n"
@@ -101,9 +101,17 @@ def necks_table(runs: Runs) -> str:
         if several:
             deviation = statistics.mean(statistics.variance(run["map"] for run in same) for same in several) ** 0.5
             least = 2 * deviation * (2 / statistics.mean(len(same) for same in several)) ** 0.5
-            notes += f"\n{named(*setting)}: one run has a standard deviation of {deviation:.3f} over its seeds, so two"
-            notes += f"\nmeans that are less than {least:.3f} apart cannot be told from chance.\n"
+            notes += f"\n{title}: a run has a standard deviation of {deviation:.3f} over the seeds, so\n"
+            notes += f"two means that are less than {least:.3f} apart cannot be told from chance.\n"
     return text + notes
+
+
+def neck_settings(runs: Runs) -> dict[str, Runs]:
+    """Return the runs of the study of necks by their setting, in words."""
+    groups = grouped(runs, *SETTING, "change").items()
+    return {
+        f"{named(*key)}{', frozen backbone' * ('frozen_stages' in change)}": same for (*key, change), same in groups
+    }
 
 
 def grouped(runs: Runs, *keys: str) -> dict[tuple, list[dict[str, Any]]]:
@@ -145,11 +153,11 @@ def scratch_bars(runs: Runs) -> dict[str, list[Bar]]:
 def neck_bars(runs: Runs) -> dict[str, list[Bar]]:
     """The necks, a colour for each kind."""
     return {
-        named(*setting): [
+        title: [
             Bar(neck_study.title(model), same, COLORS[neck_study.KINDS.index(neck_study.kind(model))])
             for (model,), same in grouped(of_setting, "model").items()
         ]
-        for setting, of_setting in grouped(runs, *SETTING).items()
+        for title, of_setting in neck_settings(runs).items()
     }
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
+from safetensors import safe_open
 from safetensors.torch import save_file
 from ultralytics import YOLO
 
@@ -47,8 +48,9 @@ def main() -> None:
     """Train what is missing, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--crops-from", type=int, default=400, help="pictures that shapes to classify are cut out of")
+    parser.add_argument("--crops-from", type=int, default=800, help="pictures that shapes to classify are cut out of")
     parser.add_argument("--classify-epochs", type=int, default=12)
+    parser.add_argument("--weights", type=Path, help="where the pretrained backbone stays, to be used again")
     parser.add_argument("--pictures", type=int, default=64, help="to learn detection from")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--imgsz", type=int, default=96)
@@ -56,14 +58,16 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the page")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "b0.safetensors"
+        weights = (given.weights or Path(folder) / "b0.safetensors").absolute()
         for seed, variant in itertools.product(given.seeds, VARIANTS):
             run = {"variant": variant, "seed": seed, **{name: getattr(given, name) for name in SETTING}}
             if any(run.items() <= done.items() for done in read(given.json)):
                 continue
             if not weights.exists():
-                top1 = pretrain(weights, given.crops_from, given.classify_epochs)
-            result = {**run, **detect(run, weights), "top1": top1}
+                pretrain(weights, Path(folder), given.crops_from, given.classify_epochs)
+            with safe_open(weights, "pt") as file:
+                top1 = float(file.metadata()["top1"])
+            result = {**run, **detect(run, weights, Path(folder)), "top1": top1}
             with locked(given.json) as runs:
                 runs.append(result)
             print(json.dumps(result), flush=True)
@@ -73,18 +77,18 @@ def main() -> None:
         draw({title(*setting): bars(same) for setting, same in grouped(runs, *SETTING).items()}, PICTURE)
 
 
-def pretrain(weights: Path, pictures: int, epochs: int) -> float:
-    """Train a backbone to classify shapes, write it in timm's layout, and return its share of right answers."""
-    data = cut_out(weights.parent / "crops", pictures)
+def pretrain(weights: Path, folder: Path, pictures: int, epochs: int) -> None:
+    """Train a backbone to classify shapes, and write it in timm's layout, with how often it is right."""
+    data = cut_out(folder / "crops", pictures)
     classifier = YOLO(CLASSIFIER, verbose=False)
     classifier.add_callback("on_pretrain_routine_end", speed_up)
     metrics = classifier.train(
         data=data, imgsz=64, epochs=epochs, batch=32, nbs=32, optimizer="AdamW", lr0=0.003, momentum=0.9, cos_lr=True,
-        pretrained=False, auto_augment=None, erasing=0, project=weights.parent, name="classify", **QUIET
+        pretrained=False, auto_augment=None, erasing=0, project=folder, name="classify", **QUIET
     )  # fmt: skip
     backbone = classifier.model.model[0]
-    save_file({name: tensor.contiguous() for name, tensor in backbone.body.state_dict().items()}, weights)
-    return round(metrics.top1, 4)
+    tensors = {name: tensor.contiguous() for name, tensor in backbone.body.state_dict().items()}
+    save_file(tensors, weights, {"top1": f"{metrics.top1:.4f}"})
 
 
 def cut_out(folder: Path, pictures: int) -> Path:
@@ -104,11 +108,10 @@ def cut_out(folder: Path, pictures: int) -> Path:
     return folder
 
 
-def detect(run: dict[str, Any], weights: Path) -> dict[str, Any]:
+def detect(run: dict[str, Any], weights: Path, folder: Path) -> dict[str, Any]:
     """Train a network for detection and return what came out of it."""
     options, arguments = VARIANTS[run["variant"]]
     options = {"pretrained": str(weights), **options}
-    folder = weights.parent
     path = make_shapes(folder / f"shapes-{run['pictures']}", train=run["pictures"], val=VAL, imgsz=run["imgsz"])
     data = {"path": str(path), "train": "images/train", "val": "images/val", "names": dict(enumerate(CLASSES))}
     (folder / "shapes-few.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
@@ -121,7 +124,8 @@ def detect(run: dict[str, Any], weights: Path) -> dict[str, Any]:
         batch=16, mosaic=0, scale=0.2, cache="ram", val=False, project=folder, name="detect", **arguments, **QUIET
     )  # fmt: skip
     seconds = round(time.process_time() - start)
-    return {"map": round(metrics.box.map, 4), "map50": round(metrics.box.map50, 4), "cpu_seconds": seconds}
+    found = {"map": metrics.box.map, "map50": metrics.box.map50}
+    return {**{name: round(float(value), 4) for name, value in found.items()}, "cpu_seconds": seconds}
 
 
 def table(runs: Runs) -> str:
