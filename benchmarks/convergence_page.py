@@ -1,14 +1,16 @@
-"""The tables and the plot of docs/training.md, from docs/training.json and, for cost, docs/speed.json."""
+"""The tables and the plots of docs/training.md, from docs/training.json and, for cost, docs/speed.json."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from benchmarks import neck_study
 from benchmarks.page import ROOT, write_between
+from effyolo_ultra.network import describe
 
 Runs = Sequence[dict[str, Any]]
 SETTING = ("data", "imgsz", "epochs", "batch", "device")
@@ -16,17 +18,41 @@ NAMES = {"bccd": "BCCD", "shapes": "shapes"}
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # Okabe and Ito's
 
 
+class Bar(NamedTuple):
+    """What a plot shows of the runs of one kind."""
+
+    label: str
+    runs: Runs
+    color: str = COLORS[0]
+
+
 def write(runs: Runs) -> None:
-    """Write the tables into the page and draw the plot."""
+    """Write the tables into the page and draw the plots."""
     for name, text in tables(runs).items():
         write_between("docs/training.md", name, text)
-    draw(runs, ROOT / "docs" / "training.png")
+    draw(scratch_bars(others(runs)), ROOT / "docs" / "training.png")
+    draw(neck_bars(of_necks(runs)), ROOT / "docs" / "training_necks.png")
 
 
 def tables(runs: Runs) -> dict[str, str]:
     """Return the tables by name."""
     speed = json.loads((ROOT / "docs" / "speed.json").read_text(encoding="utf-8"))
-    return {"scratch table": scratch_table(runs, speed), "changes table": changes_table(runs)}
+    return {
+        "scratch table": scratch_table(others(runs), speed),
+        "changes table": changes_table(others(runs)),
+        "necks table": necks_table(of_necks(runs)),
+    }
+
+
+def of_necks(runs: Runs) -> Runs:
+    """Return the runs of the study of necks, in the order of its networks."""
+    names = list(neck_study.networks())
+    return sorted((run for run in runs if run["model"] in names), key=lambda run: names.index(run["model"]))
+
+
+def others(runs: Runs) -> Runs:
+    """Return the other runs."""
+    return [run for run in runs if run["model"] not in neck_study.networks()]
 
 
 def scratch_table(runs: Runs, speed: dict[str, Any]) -> str:
@@ -57,6 +83,37 @@ def changes_table(runs: Runs) -> str:
     return text
 
 
+def necks_table(runs: Runs) -> str:
+    """The networks of the study of necks, and what difference their seeds can tell."""
+    text = "| data | neck | mAP50-95 | of each seed | parameters (M) | of the neck | GFLOPs | of the neck |\n"
+    text += "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |\n"
+    notes = ""
+    for title, of_setting in neck_settings(runs).items():
+        groups = grouped(of_setting, "model")
+        for (model,), same in groups.items():
+            network = describe(neck_study.FOLDER / f"{model}.yaml")
+            neck = network.of("neck")
+            cells = [title, neck_study.title(model), f"{mean(same):.3f}", seeds(same)]
+            cells += [f"{network.parameters / 1e6:.2f}", f"{sum(layer.parameters for layer in neck) / 1e6:.2f}"]
+            cells += [f"{network.gflops:.2f}", f"{sum(layer.gflops for layer in neck):.2f}"]
+            text += f"| {' | '.join(cells)} |\n"
+        several = [same for same in groups.values() if len(same) > 1]
+        if several:
+            deviation = statistics.mean(statistics.variance(run["map"] for run in same) for same in several) ** 0.5
+            least = 2 * deviation * (2 / statistics.mean(len(same) for same in several)) ** 0.5
+            notes += f"\n{title}: a run has a standard deviation of {deviation:.3f} over the seeds, so\n"
+            notes += f"two means that are less than {least:.3f} apart cannot be told from chance.\n"
+    return text + notes
+
+
+def neck_settings(runs: Runs) -> dict[str, Runs]:
+    """Return the runs of the study of necks by their setting, in words."""
+    groups = grouped(runs, *SETTING, "change").items()
+    return {
+        f"{named(*key)}{', frozen backbone' * ('frozen_stages' in change)}": same for (*key, change), same in groups
+    }
+
+
 def grouped(runs: Runs, *keys: str) -> dict[tuple, list[dict[str, Any]]]:
     """Group runs by the values of keys."""
     groups: dict[tuple, list[dict[str, Any]]] = {}
@@ -81,24 +138,42 @@ def named(data: str, imgsz: int, epochs: int, batch: int, device: str) -> str:
     return f"{NAMES.get(data, data)}, {imgsz} px, {epochs} epochs, batch {batch}{where}"
 
 
-def draw(runs: Runs, path: Path) -> None:
-    """Draw the mean of each model as a bar, and each seed as a dot, one panel for each setting."""
+def scratch_bars(runs: Runs) -> dict[str, list[Bar]]:
+    """The models, as they are and with the random weights of before; the best one at the top."""
+    settings = grouped([run for run in runs if run["change"] in ("", "init=larger")], *SETTING)
+    return {
+        named(*setting): [
+            Bar(f"{model}\n{change}" if change else model, same, COLORS[1] if change else COLORS[0])
+            for (model, change), same in sorted(grouped(of, "model", "change").items(), key=lambda item: -mean(item[1]))
+        ]
+        for setting, of in settings.items()
+    }
+
+
+def neck_bars(runs: Runs) -> dict[str, list[Bar]]:
+    """The necks, a colour for each kind."""
+    return {
+        title: [
+            Bar(neck_study.title(model), same, COLORS[neck_study.KINDS.index(neck_study.kind(model))])
+            for (model,), same in grouped(of_setting, "model").items()
+        ]
+        for title, of_setting in neck_settings(runs).items()
+    }
+
+
+def draw(panels: Mapping[str, Sequence[Bar]], path: Path) -> None:
+    """Draw means as bars, and each seed as a dot; a panel for each setting, bars from the top."""
     from matplotlib.figure import Figure
 
-    settings = grouped([run for run in runs if run["change"] in ("", "init=larger")], *SETTING)
-    figure = Figure(
-        figsize=(6.4, 1.2 + 0.45 * sum(len(grouped(same, "model", "change")) for same in settings.values()))
-    )
-    figure.set_layout_engine("constrained")
-    panels = figure.subplots(len(settings), 1, squeeze=False, sharex=True)[:, 0]
-    for panel, (setting, of_setting) in zip(panels, settings.items()):
-        bars = sorted(grouped(of_setting, "model", "change").items(), key=lambda item: mean(item[1]))
-        for y, ((_, change), same) in enumerate(bars):
-            panel.barh(y, mean(same), color=COLORS[1] if change else COLORS[0], alpha=0.5, height=0.6)
-            panel.plot([run["map"] for run in same], [y] * len(same), "o", color="#000000", markersize=3)
-        labels = [f"{model}\n{change}" if change else model for (model, change), _ in bars]
-        panel.set_yticks(range(len(bars)), labels=labels, fontsize=8)
-        panel.set_title(named(*setting), fontsize=9)
+    figure = Figure(figsize=(6.4, 1.2 + 0.45 * sum(map(len, panels.values()))), layout="constrained")
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+    for panel, (title, bars) in zip(axes, panels.items()):
+        for y, bar in enumerate(bars):
+            panel.barh(y, mean(bar.runs), color=bar.color, alpha=0.5, height=0.6)
+            panel.plot([run["map"] for run in bar.runs], [y] * len(bar.runs), "o", color="#000000", markersize=3)
+        panel.set_yticks(range(len(bars)), labels=[bar.label for bar in bars], fontsize=8)
+        panel.invert_yaxis()
+        panel.set_title(title, fontsize=9)
         panel.grid(axis="x", alpha=0.3, linewidth=0.5)
-    panels[-1].set_xlabel("mAP50-95, a dot for each seed")
+    axes[-1].set_xlabel("mAP50-95, a dot for each seed")
     figure.savefig(path, dpi=130)

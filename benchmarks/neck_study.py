@@ -51,6 +51,18 @@ def network(kind: str, repeats: int) -> str:
     return TEXT.format(name=f"{kind} x {repeats}", neck=rows.text, outputs=outputs)
 
 
+def kind(name: str) -> str:
+    """Return the kind of neck of a network."""
+    return name.removeprefix("neck-").rpartition("-")[0]
+
+
+def title(name: str) -> str:
+    """Return what the neck of a network is, in words."""
+    neck, _, fusion = kind(name).partition("-")
+    words = {"pan": "PAN", "wpan": "weighted PAN", "bifpn": f"BiFPN, {fusion}"}[neck]
+    return f"{words}, x {name.rpartition('-')[2]}"
+
+
 def main() -> None:
     """Write the files."""
     FOLDER.mkdir(exist_ok=True)

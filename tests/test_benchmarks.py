@@ -6,12 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from ultralytics import YOLO
 
-from benchmarks import convergence, convergence_page
+from benchmarks import convergence, convergence_page, neck_study, pretraining
 from benchmarks.speed import bars, cuda, report
 from benchmarks.speed.models import make_model
 from benchmarks.speed.settings import Settings
+from effyolo_ultra.network import describe
+from effyolo_ultra.shapes import CLASSES
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,6 +66,34 @@ def test_page_of_trainings_is_what_the_script_makes_of_the_results():
     page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     for name, text in convergence_page.tables(convergence.read(convergence.RESULTS)).items():
         assert f"--write -->\n{text}<!-- end of {name} -->" in page
+    text = pretraining.table(convergence.read(pretraining.RESULTS))
+    assert f"--write -->\n{text}<!-- end of pretraining table -->" in page
+
+
+def test_networks_of_the_study_of_necks_differ_in_the_neck_alone():
+    files = {path.stem: path.read_text(encoding="utf-8") for path in neck_study.FOLDER.glob("*.yaml")}
+    assert files == neck_study.networks()
+    once = [describe(neck_study.FOLDER / f"neck-{kind}-1.yaml") for kind in neck_study.KINDS]
+    for part in ("backbone", "head"):
+        assert len({(layer.parameters, layer.gflops) for network in once for layer in network.of(part)}) == 1
+    assert [network.neck for network in once] == ["PAN", "weighted PAN", *["BiFPN 64 x 1"] * 3]
+    blocks = [
+        sum(layer.module == "C3" for layer in describe(neck_study.FOLDER / f"neck-pan-{n}.yaml").layers) for n in (1, 3)
+    ]
+    assert blocks == [4, 12]
+
+
+def test_pretrained_backbone_gets_into_a_detector_and_stays_frozen(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining, "VAL", 4)
+    weights = tmp_path / "b0.safetensors"
+    pretraining.pretrain(weights, tmp_path, pictures=12, epochs=1)
+    assert {path.name for path in (tmp_path / "crops" / "train").iterdir()} == set(CLASSES)
+    run = {"variant": "pretrained, frozen", "seed": 0, "pictures": 4, "epochs": 1, "imgsz": 64}
+    assert 0 <= pretraining.detect(run, weights, tmp_path)["map"] <= 1
+    backbone = YOLO(tmp_path / "detect" / "weights" / "last.pt").model.model[0]
+    assert backbone.weights_from == str(weights)
+    state = backbone.body.state_dict()
+    assert all(torch.equal(tensor.half().float(), state[name].float()) for name, tensor in load_file(weights).items())
 
 
 def test_changes_of_a_training(tmp_path):
