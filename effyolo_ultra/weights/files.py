@@ -88,7 +88,9 @@ def named_tensors(content: Any) -> dict[str, torch.Tensor]:
     if not isinstance(content, Mapping):
         return {}
     content = next((content[key] for key in KEYS if isinstance(content.get(key), Mapping)), content)
-    named = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
+    named = {
+        name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)
+    }
     return clean_state_dict(named)
 
 
