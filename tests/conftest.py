@@ -114,7 +114,7 @@ def run_ranks(run_python):
     def run(code, cwd):
         done = run_python(f"{code}\n{RANKS}", cwd=cwd)
         assert done.returncode == 0, done.stderr
-        found = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+        found = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith(("[0, ", "[1, ")))
         return found[0], found[1]
 
     return run
