@@ -100,9 +100,9 @@ def check_network(network: nn.Module, path: Path) -> None:
         document.check_args(index, args)
     if len(document.written) != len(network.model):
         raise ValueError(f"{len(network.model)} layers, and {len(document.written)} rows in its YAML")
-    for attribute, kind in (("names", dict), ("stride", torch.Tensor), ("task", str)):
-        if not isinstance(getattr(network, attribute), kind):
-            raise TypeError(f"its {attribute} are no {kind.__name__}")
+    for attribute, kinds in (("names", (dict, list)), ("stride", torch.Tensor), ("task", str)):
+        if not isinstance(value := getattr(network, attribute, None), kinds) and value is not None:
+            raise TypeError(f"{attribute} must not be {value!r}")
     try:
         run(network, SIDES[0])
     except Exception:  # such as of a decoder for more boxes than the maps of a small image have places

@@ -86,10 +86,14 @@ def pack_files(model: Path, title: str) -> dict[str, bytes]:
     checkpoint, network = load(model)
     check_network(network, checkpoint, model)
     document = network.yaml
+    try:
+        written = build.to_yaml(document)
+    except SharingError as error:
+        raise SharingError(f"{model}: {error}") from error
     task = build.task_of(document)
     args = checkpoint.get("train_args") or getattr(network, "args", None) or {}
     args = shareable_args(args if isinstance(args, Mapping) else vars(args), task)
-    files = {MODEL: build.to_yaml(document), WEIGHTS: tensors.to_bytes(network), LICENSE: license_text()}
+    files = {MODEL: written, WEIGHTS: tensors.to_bytes(network), LICENSE: license_text()}
     if drawn := picture(network, title):
         files[PICTURE] = drawn
     metadata = Metadata(

@@ -38,6 +38,61 @@ def test_one_changed_byte(files, tmp_path, capsys):
     assert main(["info", str(tmp_path / "tiny.pt")]) == 2 and "is damaged" in capsys.readouterr().err
 
 
+def test_zip_of_several_disks(files, tmp_path):
+    content = bytearray(files["tiny.pt"])
+    content[content.rindex(b"PK\6\7") + 16] = 9
+    (tmp_path / "tiny.pt").write_bytes(content)
+    for read_file in fuzz_weights.readers(tmp_path / "tiny.pt").values():
+        with pytest.raises(WeightsError, match=r"tiny.pt' is damaged: .*its list of contents .*disks"):
+            read_file()
+
+
+# What benchmarks/fuzz_weights.py has found: what stands in a whole file instead of a tensor or a network.
+STRANGE = {
+    "one number seen as many": (lambda t: torch.ones(()).expand(100_000, 100_000), "would take 40,"),
+    "without data": (lambda t: t.to("meta"), "no plain numbers: blocks.0.0.conv.weight is .*on meta"),
+    "sparse": (lambda t: t.to_sparse(), "no plain numbers"),
+    "another shape": (lambda t: t[:1], r"is \[?1, "),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_strange_tensors(files, tmp_path, kind):
+    (tmp_path / "tiny.pth").write_bytes(files["tiny.pth"])
+    weights = torch.load(tmp_path / "tiny.pth")
+    change, message = STRANGE[kind]
+    weights["blocks.0.0.conv.weight"] = change(weights["blocks.0.0.conv.weight"])
+    torch.save({**weights, None: torch.ones(1)}, tmp_path / "tiny.pth")
+    (read_file,) = fuzz_weights.readers(tmp_path / "tiny.pth").values()
+    with pytest.raises(WeightsError, match=rf"tiny.pth.*{message}"):
+        read_file()
+
+
+NETWORKS = {
+    "of another package": (lambda n: torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)), "a Sequential"),
+    "a layer that does not fit": (lambda n: n.model[4].cv2[0].__setitem__(0, torch.nn.Conv2d(5, 8, 1)), "RuntimeError"),
+    "another number of rows": (lambda n: n.yaml["head"].pop(), "5 layers, and 4 rows in its YAML"),
+    "no rows": (lambda n: n.yaml["head"].clear(), "5 layers, and 1 rows in its YAML"),
+    "strides of text": (lambda n: setattr(n, "stride", "text"), "stride must not be 'text'"),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_networks_that_do_not_run(files, tmp_path, kind):
+    path = tmp_path / "tiny.pt"
+    path.write_bytes(files["tiny.pt"])
+    checkpoint = torch.load(path, weights_only=False)
+    change, message = NETWORKS[kind]
+    changed = change(checkpoint["model"])
+    if isinstance(changed, torch.nn.Module):
+        checkpoint["model"] = changed
+    torch.save(checkpoint, path)
+    for name, read_file in fuzz_weights.readers(path).items():
+        if name not in ("backbone", "BiFPN"):  # which take their part of it
+            with pytest.raises(WeightsError, match=rf"tiny.pt.*{message}"):
+                read_file()
+
+
 @pytest.mark.skipif(not IS_COMPLETE, reason="torch before 2.6")
 @pytest.mark.parametrize("number", ["nan", "inf"])
 def test_no_finite_number(files, tmp_path, number):
