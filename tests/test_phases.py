@@ -75,7 +75,7 @@ def changed(states):
 
 
 def test_two_phases_in_one_training_that_is_resumed_in_both(folder, lines):
-    freeze = {"epochs": 2, "lr_mult": 0.1}
+    freeze = "{epochs: 2, lr_mult: 0.1}"  # as it comes from a command
     trainer, states = run(folder, str(folder / "model.yaml"), stop=0, epochs=4, freeze=freeze, optimizer="SGD")
     assert changed(states) == [(False, False)]
     trainer, states = run(folder, str(trainer.last), stop=2, resume=True)
@@ -118,7 +118,11 @@ def test_step_decay(folder):
         ({"epochs": 3, "lr_mult": 0}, "SGD", "lr_mult must be above 0"),
         ({"epochs": 3}, "SGD", "yolov5n.yaml has none: freeze layers by their numbers"),
         ([3, "4.cv1"], "auto-step30", "an optimizer by its name, such as SGD-step30"),
-        (None, "SGD-step0", None),
+        (None, "SGD-step0", "optimizer=SGD-step0: behind -step stands a whole number of epochs"),
+        ("{epochs: 0}", "SGD", None),
+        ("{epochs: 2", "SGD", "freeze={epochs: 2: while parsing"),
+        ("{epochs: 2, lr: 1}", "SGD", "it has epochs, lr"),
+        ([{"epochs": 1}, {"epochs": 2}], "SGD", "it has several mappings"),
     ],
 )
 def test_arguments(freeze, optimizer, text):
@@ -148,7 +152,7 @@ def work(rank):
     network[1].conv = torch.nn.Conv2d(40, 8, 1)
     network.forward = lambda image: network[1].conv(network[0](image)[0])
     wrapped = DistributedDataParallel(network, find_unused_parameters=True)
-    trainer = SimpleNamespace(model=wrapped, epoch=0, start_epoch=0, freeze_layer_names=[".dfl"])
+    trainer = SimpleNamespace(model=wrapped, epoch=0, start_epoch=0, epochs=3, freeze_layer_names=[".dfl"])
     torch.manual_seed(rank)
     for trainer.epoch in (0, 1, 2):
         hold(trainer, 1)
