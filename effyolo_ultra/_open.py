@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,8 +82,11 @@ def refusing(path: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, (EffYoloError, OSError)) and not isinstance(error, ModelYAMLError):
             raise
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise WeightsError(f"'{path}' holds no network of Ultralytics that runs: {said[:500]}") from error
+        said = f"{type(error).__name__}: {error}".split("Recommended fix")[0]  # Ultralytics' are other networks
+        said = textwrap.shorten(said, 400, placeholder=" ...")
+        raise WeightsError(
+            f"'{path}' holds no network of Ultralytics that runs: {said} If it should, get it again."
+        ) from error
 
 
 def check_network(network: nn.Module, path: Path) -> None:

@@ -62,6 +62,8 @@ def import_(name: str) -> None:
     """Import a module by name, from the working directory too, as `python -m` does."""
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ModuleRegistrationError("it is neither a .py file nor the name of a Python module")
     importlib.import_module(name)
 
 

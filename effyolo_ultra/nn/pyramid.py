@@ -26,7 +26,10 @@ class PyramidLevel(nn.Module):
     def __init__(self, level: int, levels: list[int]):
         super().__init__()
         if check_int("level", level) not in levels:
-            raise ValueError(f"the pyramid has the levels {list(levels)}, but no level {level!r}")
+            raise ValueError(
+                f"the pyramid has the levels {list(levels)}, but no level {level!r}; a BiFPN makes coarser ones,"
+                f" {{levels: [...]}}"
+            )
         self.position = list(levels).index(level)
 
     def forward(self, pyramid: list[torch.Tensor]) -> torch.Tensor:

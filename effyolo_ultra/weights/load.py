@@ -105,7 +105,10 @@ def put(module: Pretrained, weights: Weights, source: str) -> Report:
 def fit_bifpn(module: BiFPN, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
     """Return the state of a BiFPN with the tensors of a file, what is missing in them, and what is not used."""
     if not weights.neck:
-        raise WeightsError("it holds no BiFPN; expected a checkpoint of EfficientDet or of a network with a BiFPN row")
+        raise WeightsError(
+            "it holds no BiFPN; expected a checkpoint of EfficientDet or of a network with a BiFPN row. Weights of a"
+            " backbone alone are named in the row of the backbone: {pretrained: <file>}"
+        )
     return bifpn.fit(module, efficientdet.to_bifpn(weights.neck) if weights.layout == "EfficientDet" else weights.neck)
 
 
