@@ -61,6 +61,8 @@ def scratch_table(runs: Runs, speed: dict[str, Any]) -> str:
     text += "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |\n"
     plain = [run for run in runs if not run["change"]]
     for setting, of_setting in grouped(plain, *SETTING).items():
+        if len({run["model"] for run in of_setting}) == 1:
+            continue  # nothing to compare it with
         for (model,), same in sorted(grouped(of_setting, "model").items(), key=lambda item: -mean(item[1])):
             cost = speed["models"].get(f"{model}.yaml", {})
             latency = speed["latency"]["torch"].get(f"{model}.yaml")

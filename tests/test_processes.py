@@ -1,11 +1,13 @@
 """Fresh processes: whatever is imported first, the modules are known and the checkpoints load."""
 
+import inspect
 import os
 
 import pytest
 import ultralytics
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils import dist
 
 from benchmarks.processes.checks import check_group, end, launch, launch_hosts
 from benchmarks.processes.folder import write_folder
@@ -72,7 +74,8 @@ def test_changed_ultralytics_is_named_and_stock_goes_on(run_python, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not hasattr(DetectionTrainer, "_build_train_pipeline"), reason="this Ultralytics has no place to put gloo in"
+    not hasattr(DetectionTrainer, "_build_train_pipeline") or "cloudpickle" not in inspect.getsource(dist),
+    reason="this Ultralytics has no place to put gloo in, or takes no trainer that cannot be imported",
 )
 def test_groups_of_processes_at_once_in_one_folder(tmp_path):
     """One by Ultralytics' own script, one by a torchrun for each host; none has found the pictures drawn."""
