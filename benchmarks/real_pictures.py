@@ -30,7 +30,7 @@ LABELS: dict[str, list[tuple[str, list[int]]]] = {
     ],
 }
 # Squares of the pictures: left, top, side.
-VIEWS = [("bus", 0, 135, 810), ("bus", 0, 380, 500), ("zidane", 0, -280, 1280), ("zidane", 330, 340, 380)]
+VIEWS = [("bus", 0, 135, 810), ("zidane", 0, -280, 1280), ("bus", 0, 380, 500), ("zidane", 330, 340, 380)]
 SMALLEST = 1 / 16  # side of a box in a view: what is narrower has no cell of its own in a picture of 128 x 128
 SIDE = 320  # of what is written, in pixels
 LEAN = 0.3  # of an oriented box, in radians, so that it is another than the upright one
@@ -58,8 +58,13 @@ def lines(scene: list[Shape], task: str) -> list[str]:
     return [f"{shape.class_id} {' '.join(map(str, box))}" for shape, box in zip(scene, boxes)]
 
 
-def write_pictures(folder: Path, task: str) -> tuple[Path, list[Path]]:
-    """Write eight pictures with their labels, or a folder of crops for each class.
+def write_pictures(folder: Path, task: str, number: int = 8) -> tuple[Path, list[Path]]:
+    """Write pictures with their labels, or a folder of crops for each class.
+
+    Args:
+        folder: A new folder.
+        task: The labels are for this task of Ultralytics.
+        number: Of pictures, at most all views and their mirror pictures.
 
     Returns:
         What Ultralytics takes as `data`, and the pictures. Those of `val` are the same: they are learned by heart.
@@ -71,20 +76,26 @@ def write_pictures(folder: Path, task: str) -> tuple[Path, list[Path]]:
     images, labels = folder / "images", folder / "labels"
     images.mkdir()
     labels.mkdir()
-    for number, (name, left, top, side) in enumerate(VIEWS):
-        picture = view(cv2.imread(str(ASSETS / f"{name}.jpg")), left, top, side)
-        outlines = [(kind, (np.reshape(xy, (-1, 2)) - (left, top)) / side) for kind, xy in LABELS[name]]
-        scene = [Shape(CLASSES.index(kind), outline, LEAN) for kind, outline in outlines]
-        scene = [shape for shape in scene if is_large(shape.outline)]
-        mirrored = [shape._replace(outline=shape.outline * (-1, 1) + (1, 0)) for shape in scene]
-        for suffix, image, shapes in (("", picture, scene), ("-mirrored", picture[:, ::-1], mirrored)):
-            cv2.imwrite(str(images / f"{number}{suffix}.png"), image)
-            (labels / f"{number}{suffix}.txt").write_text("\n".join(lines(shapes, task)), encoding="utf-8")
+    for k, (picture, scene) in enumerate((views(False) + views(True))[:number]):
+        cv2.imwrite(str(images / f"{k}.png"), picture)
+        (labels / f"{k}.txt").write_text("\n".join(lines(scene, task)), encoding="utf-8")
     data = {"path": str(folder), "train": "images", "val": "images", "names": dict(enumerate(CLASSES))}
     if task == "pose":
         data["kpt_shape"] = [len(KEYPOINTS), 3]
     (folder / "data.yaml").write_text(json.dumps(data), encoding="utf-8")  # JSON is YAML
     return folder / "data.yaml", sorted(images.iterdir())
+
+
+def views(mirrored: bool) -> list[tuple[np.ndarray, list[Shape]]]:
+    """Return the views with what is to be found in them."""
+    found = []
+    for name, left, top, side in VIEWS:
+        picture = view(cv2.imread(str(ASSETS / f"{name}.jpg")), left, top, side)
+        outlines = [(kind, (np.reshape(xy, (-1, 2)) - (left, top)) / side) for kind, xy in LABELS[name]]
+        if mirrored:
+            picture, outlines = picture[:, ::-1], [(kind, outline * (-1, 1) + (1, 0)) for kind, outline in outlines]
+        found.append((picture, [Shape(CLASSES.index(kind), xy, LEAN) for kind, xy in outlines if is_large(xy)]))
+    return found
 
 
 def write_crops(folder: Path) -> None:
