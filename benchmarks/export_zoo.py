@@ -37,7 +37,8 @@ def label(options: dict) -> str:
 PAGE, TABLE = "docs/exports.md", "zoo export table"
 ASKED = [{"format": "onnx"}, {"format": "onnx", "dynamic": True}, {"format": "torchscript"}, {"format": "openvino"}]
 MINUTES = 60
-SETTINGS = {"epochs": 60, "batch": 8, "auto_augment": ""}  # a step for each epoch
+STEPS, FEW_STEPS = 60, 30  # of a training; the latter for networks of more parameters than LARGE, which are slow
+LARGE = 20_000_000
 DETAILS = {"segment": "masks", "pose": "keypoints", "obb": "corners", "classify": "probabilities"}
 HEAD = f"| model | known | {' | '.join(f'`{label(options)}`' for options in ASKED)} |\n|{' --- |' * (2 + len(ASKED))}\n"
 
@@ -79,7 +80,9 @@ def check(name: str, folder: Path) -> dict:
     imgsz = 96 if name.startswith("rtdetr") else max(IMGSZ, 2 * int(model.model.stride.max()))
     data, pictures = write_pictures(folder / "pictures", task, 8 * IMGSZ // imgsz)
     weights = folder / f"{Path(name).stem}.pt"
-    learn(name, data, pictures, weights, imgsz=imgsz, **SETTINGS, **({"lr0": 0.0005} if imgsz == 96 else {}))
+    steps = FEW_STEPS if sum(p.numel() for p in model.model.parameters()) > LARGE else STEPS
+    lr0 = 0.0005 if name.startswith("rtdetr") else 0.003
+    learn(name, data, pictures, weights, imgsz=imgsz, epochs=steps, lr0=lr0, auto_augment="")
     os.chdir(folder)
     learned = network(weights).val(data=str(data), imgsz=imgsz, device="cpu", rect=False, plots=False, verbose=False)
     found = {"task": task, "known": next(v for k, v in learned.results_dict.items() if "mAP50(B)" in k or "top1" in k)}
@@ -117,10 +120,10 @@ def cell(result: dict | str, task: str) -> str:
     if result["unpaired"]:
         told += f", {result['unpaired']} unlike"
     if task != "classify":
-        told += f", {result['pixels']:.0e} px"
+        told += f", {result['pixels']:.1g} px"
     if task in DETAILS:
-        told += f", {DETAILS[task]} {result['details']:.0e}"
-    return f"{told}, {result['scores']:.0e}; {result['raw']:.0e}"
+        told += f", {DETAILS[task]} {result['details']:.1g}"
+    return f"{told}, {result['scores']:.1g}; {result['raw']:.1g}"
 
 
 def row(name: str, jobs: int) -> str:
