@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from ultralytics import YOLO
+from ultralytics.engine.results import Results
 from ultralytics.nn.autobackend import AutoBackend
 
 from benchmarks.child import report
-from benchmarks.export_models import IMGSZ, draw_pictures, picture_batch
+from benchmarks.export_models import IMGSZ, draw_pictures, network, picture_batch
 
 CONF = 0.25
 SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"  # that the TensorFlow exports would download
@@ -40,17 +41,40 @@ if find_spec("openvino"):
     openvino_in_float32()
 
 
-def boxes(file: Path, pictures: list[Path], imgsz: int | list[int], batch: int = 1) -> list[np.ndarray]:
-    """Return the boxes (x1, y1, x2, y2, confidence, class) in each picture."""
+def boxes(file: Path, pictures: list[Path], imgsz: int | list[int], batch: int = 1, task: str = "detect") -> list:
+    """Return what `rows` makes of each picture."""
     options = {"imgsz": imgsz, "conf": CONF, "device": "cpu", "rect": False, "verbose": False, "batch": batch}
-    model = YOLO(file, task="detect")
+    model = network(file, task)
     groups = [list(map(str, pictures[i : i + batch])) for i in range(0, len(pictures), batch)]
-    return [r.boxes.data.numpy() for group in groups for r in model.predict(group, **options)]
+    return [rows(r) for group in groups for r in model.predict(group, **options)]
+
+
+def rows(result: Results) -> np.ndarray:
+    """Return the boxes in a picture, one a row: x1, y1, x2, y2, confidence, class, and what belongs to it.
+
+    That is the mask, x and y of the keypoints, or the corners of a rotated box. A picture with a class instead of boxes
+    is one row without place, with the probabilities of all classes.
+    """
+    if result.probs is not None:
+        return np.hstack([np.zeros(4), result.probs.top1conf, result.probs.top1, result.probs.data])[None]
+    found = result.boxes if result.obb is None else result.obb
+    parts = [found.xyxy, found.conf[:, None], found.cls[:, None]]
+    if len(found) and result.masks is not None:
+        parts.append(result.masks.data.flatten(1))
+    if len(found) and result.keypoints is not None:
+        parts.append(result.keypoints.xy.flatten(1))
+    if result.obb is not None:
+        parts.append(result.obb.xyxyxyxy.flatten(1))
+    return np.hstack([part.numpy() for part in parts])
 
 
 def compare(expected: list[np.ndarray], given: list[np.ndarray]) -> dict:
-    """Pair the boxes of a class that lie nearest, and return the counts and the largest deviations of the pairs."""
-    found = {"boxes": sum(map(len, expected)), "unpaired": 0, "pixels": 0.0, "scores": 0.0}
+    """Pair the boxes of a class that lie nearest, and return the counts and the largest deviations of the pairs.
+
+    Those of masks, keypoints, corners and probabilities, `details`, are summed over a pair: the pixels of the mask that
+    differ.
+    """
+    found = {"boxes": sum(map(len, expected)), "unpaired": 0, "pixels": 0.0, "scores": 0.0, "details": 0.0}
     for first, second in zip(expected, given):
         left = list(second)
         for box in first:
@@ -61,6 +85,7 @@ def compare(expected: list[np.ndarray], given: list[np.ndarray]) -> dict:
             other = left.pop(min(same_class, key=lambda i: np.abs(left[i][:4] - box[:4]).max()))
             found["pixels"] = max(found["pixels"], float(np.abs(other[:4] - box[:4]).max()))
             found["scores"] = max(found["scores"], float(abs(other[4] - box[4])))
+            found["details"] = max(found["details"], float(np.abs(other[6:] - box[6:]).sum()))
         found["unpaired"] += len(left)
     return found
 

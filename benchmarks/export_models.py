@@ -1,4 +1,4 @@
-"""Checkpoints and pictures for benchmarks.exports: networks that find boxes, or have realistic numbers at least."""
+"""Checkpoints and pictures for the checks of exports: networks that find boxes, or have realistic numbers at least."""
 
 from __future__ import annotations
 
@@ -43,40 +43,39 @@ def trained(name: str, folder: Path, numbers: dict = PICTURES, **settings: int) 
     weights = folder / f"{Path(name).stem}.pt"
     if not weights.exists():
         pictures = draw_pictures(folder, numbers)[: numbers["train"]]
-        settings = {**SETTINGS, "project": str(folder / "runs"), "name": weights.stem, **settings}
-        model = YOLO(name)
-        model.train(data=str(folder / "pictures.yaml"), **settings)
-        model = YOLO(model.trainer.last)
-        # After so few steps the running statistics lag behind the weights.
-        settle(model.model.float(), picture_batch(pictures, (settings["imgsz"], settings["imgsz"])))
-        model.save(weights)
+        learn(name, folder / "pictures.yaml", pictures, weights, **settings)
     return weights
 
 
-def calibrated(name: str, folder: Path, numbers: dict = PICTURES, strides: int = 1) -> Path:
-    """Return a checkpoint with random weights, the BatchNorm statistics of the pictures and scores from 0 to 1.
+def network(file: str | Path, task: str | None = None) -> YOLO | RTDETR:
+    """Open a model YAML, a checkpoint or an exported file of a model of the zoo."""
+    return RTDETR(file) if Path(file).name.startswith("rtdetr") else YOLO(file, task=task)
 
-    The pictures are at least `strides` of the largest strides in size.
-    """
+
+def learn(name: str, data: Path, pictures: list[Path], weights: Path, **settings: float | str) -> None:
+    """Train a network on pictures, which `data` describes, until it knows them by heart, and write its checkpoint."""
+    settings = {**SETTINGS, "project": str(weights.parent / "runs"), "name": weights.stem, **settings}
+    model = network(name)
+    model.train(data=str(data), **settings)
+    model = YOLO(model.trainer.last)
+    # After so few steps the running statistics lag behind the weights.
+    settle(model.model.float(), picture_batch(pictures, (settings["imgsz"], settings["imgsz"])))
+    model.save(weights)
+
+
+def calibrated(name: str, folder: Path, numbers: dict = PICTURES) -> Path:
+    """Return a checkpoint of a detector with random weights, the statistics of the pictures and scores from 0 to 1."""
     weights = folder / f"{Path(name).stem}-random.pt"
     if not weights.exists():
         torch.manual_seed(0)
-        model = (RTDETR if name.startswith("rtdetr") else YOLO)(name)
-        imgsz = max(IMGSZ, strides * int(model.model.stride.max()))
+        model = YOLO(name)
+        imgsz = max(IMGSZ, int(model.model.stride.max()))
         settle(model.model, picture_batch(draw_pictures(folder, numbers), (imgsz, imgsz)))
-        for layer in score_layers(model.model.model[-1]):
-            nn.init.normal_(layer.weight, std=0.05 if isinstance(layer, nn.Linear) else 0.5)  # no scores equal to 1
-            nn.init.zeros_(layer.bias)
+        for branch in model.model.model[-1].cv3:
+            nn.init.normal_(branch[-1].weight, std=0.5)  # no scores equal to 1
+            nn.init.zeros_(branch[-1].bias)
         model.save(weights)
     return weights
-
-
-def score_layers(head: nn.Module) -> list[nn.Module]:
-    """Return the last layers of the scores of a head."""
-    branches = [b for name in ("cv3", "one2one_cv3") for b in getattr(head, name, None) or ()]
-    return [b[-1] for b in branches] + (
-        [head.enc_score_head, *head.dec_score_head] if hasattr(head, "enc_score_head") else []
-    )
 
 
 @torch.no_grad()

@@ -2,14 +2,12 @@
 
 python -m benchmarks.exports                          prints the table for four small models
 python -m benchmarks.exports --formats onnx ncnn      of these formats only
-python -m benchmarks.exports --models all             for the whole zoo, see below
 python -m benchmarks.exports --formats ncnn --write   writes the rows of these formats into docs/exports.md
 
 A format whose packages, hardware or operating system are missing is a row that says so. Formats whose packages exclude
 each other are run from an environment each; `--write` replaces the rows of the formats asked for, and leaves others.
-The four small models are trained until they find the boxes of a few drawn pictures; others (`--models all`, or names)
-have random weights with the BatchNorm statistics of the pictures, and their outputs before NMS are compared.
-Checkpoints are kept in the folder `--weights`, and taken from there: NAME.pt of a model NAME.yaml is a trained one.
+The models learn a few drawn pictures by heart, so that they find their boxes. Checkpoints are kept in the folder
+`--weights`, and taken from there: NAME.pt of a model NAME.yaml. Every model of the zoo is in benchmarks.export_zoo.
 """
 
 from __future__ import annotations
@@ -22,9 +20,8 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks import child
-from benchmarks.export_models import calibrated, trained
+from benchmarks.export_models import trained
 from benchmarks.page import rows_between, write_between
-from effyolo_ultra import list_models
 
 PAGE, TABLE = "docs/exports.md", "export table"
 SMALL = ["yolov5n-effdet.yaml", "yolov5-effb0-bifpn.yaml", "yolov5-effb0-pan.yaml", "yolov5n-effdet-p7.yaml"]
@@ -124,18 +121,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     formats = list(dict.fromkeys(options["format"] for options in ASKED))
     parser.add_argument("--formats", nargs="+", choices=formats, default=formats, metavar="FORMAT")
-    parser.add_argument("--models", nargs="+", default=SMALL, metavar="MODEL", help="names of the zoo, or all")
+    parser.add_argument("--models", nargs="+", default=SMALL, metavar="MODEL", help="names of detectors of the zoo")
     parser.add_argument("--weights", type=Path, help="folder of the checkpoints, kept for the next time")
     parser.add_argument("--write", action="store_true", help=f"write the rows into {PAGE}")
     arguments = parser.parse_args()
-    models = list_models() if arguments.models == ["all"] else arguments.models
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.weights or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {}
-        for model in models:
-            is_trained = model in SMALL or (folder / f"{Path(model).stem}.pt").exists()
-            weights[model] = (trained if is_trained else calibrated)(model, folder)
+        weights = {model: trained(model, folder) for model in arguments.models}
         rows = {}
         for options in ASKED:
             if options["format"] in arguments.formats:

@@ -7,9 +7,11 @@ import pytest
 import torch
 from ultralytics import YOLO
 
+from benchmarks import export_zoo
 from benchmarks.ecosystem import IMGSZ, PICTURES
 from benchmarks.export_checks import boxes, compare, raw, raw_deviation
 from benchmarks.export_models import calibrated, picture_batch
+from benchmarks.page import rows_between
 from effyolo_ultra.nn import BiFPN_Add
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("exports")]  # one process trains for all of them
@@ -89,6 +91,11 @@ def test_graph_of_a_static_file(spread, name):
     assert operations["Div"] <= 2, operations
     pictures = sorted((weights.parent / "pictures" / "images").rglob("*.jpg"))
     check_raw(weights, file, picture_batch(pictures[:2], size_hw))
+
+
+def test_every_model_has_its_row_of_the_page():
+    rows = rows_between(export_zoo.PAGE, export_zoo.TABLE)
+    assert [row.split("`")[1] for row in rows] == export_zoo.smallest()
 
 
 @pytest.mark.parametrize("by", ["trace", "export"])
