@@ -61,8 +61,8 @@ def scratch_table(runs: Runs, speed: dict[str, Any]) -> str:
     text += "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |\n"
     plain = [run for run in runs if not run["change"]]
     for setting, of_setting in grouped(plain, *SETTING).items():
-        if len({run["model"] for run in of_setting}) == 1:
-            continue  # nothing to compare it with
+        if not comparable(of_setting):
+            continue
         for (model,), same in sorted(grouped(of_setting, "model").items(), key=lambda item: -mean(item[1])):
             cost = speed["models"].get(f"{model}.yaml", {})
             latency = speed["latency"]["torch"].get(f"{model}.yaml")
@@ -71,6 +71,11 @@ def scratch_table(runs: Runs, speed: dict[str, Any]) -> str:
             cells += [f"{latency:.0f}" if latency else "-"]
             text += f"| {' | '.join(cells)} | {statistics.mean(run['cpu_seconds'] for run in same):.0f} |\n"
     return text
+
+
+def comparable(runs: Runs) -> bool:
+    """Return whether there is more than one model, so that there is something to compare."""
+    return len({run["model"] for run in runs}) > 1
 
 
 def changes_table(runs: Runs) -> str:
@@ -149,6 +154,7 @@ def scratch_bars(runs: Runs) -> dict[str, list[Bar]]:
             for (model, change), same in sorted(grouped(of, "model", "change").items(), key=lambda item: -mean(item[1]))
         ]
         for setting, of in settings.items()
+        if comparable(of)
     }
 
 
