@@ -13,10 +13,12 @@ import pytest
 import torch
 from effdet_models import efficientdet
 from ultralytics import YOLO
-from ultralytics.cfg import entrypoint
+from ultralytics.cfg import entrypoint, parse_key_value_pair
+from ultralytics.data.utils import check_det_dataset
 
 from benchmarks.zoo_table import full_table, record, short_table
 from effyolo_ultra.cli import main
+from effyolo_ultra.phases import first_phase, typed
 from effyolo_ultra.shapes import CLASSES, make_shapes
 from effyolo_ultra.zoo import list_models
 from effyolo_ultra.zoo_records import model_records
@@ -108,19 +110,26 @@ def test_yaml(text, scale, model_yaml):
 @pytest.mark.slow
 def test_own_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(blocks("run: small data", "python")[0], {})
-    shutil.copytree("small", "parts")
-    for file in Path("parts").rglob("labels/*/*.txt"):  # eight classes become two
+    drawn = make_shapes(tmp_path / "parts", train=8, val=4, imgsz=64)
+    for file in drawn.rglob("labels/*/*.txt"):  # eight classes become two
         lines = file.read_text(encoding="utf-8").splitlines()
         file.write_text("".join(f"{int(line[0]) % 2}{line[1:]}\n" for line in lines), encoding="utf-8")
-    for name in ("parts.yaml", "small.yaml"):
-        Path(name).write_text(blocks(f"file: {name}", "yaml")[0], encoding="utf-8")
-    for line in blocks("run: own data", "bash"):
-        monkeypatch.setattr("ultralytics.cfg.ARGV", shlex.split(line.replace("$PWD", str(tmp_path))))
-        entrypoint()
-    parts, phases = (YOLO(tmp_path / "runs" / name / "weights" / "best.pt") for name in ("parts", "phases"))
-    assert parts.names == {0: "bolt", 1: "nut"} and phases.names == dict(enumerate(CLASSES))
-    assert phases.ckpt["train_args"]["freeze"] == {"epochs": 10, "lr_mult": 0.1}
+    (tmp_path / "parts.yaml").write_text(blocks("file: parts.yaml", "yaml")[0], encoding="utf-8")
+    [line] = blocks("run: own data", "bash")[0].splitlines()
+    entrypoint(line.replace("$PWD", str(tmp_path)).removeprefix("yolo "))
+    assert YOLO(tmp_path / "runs" / "parts" / "weights" / "best.pt").names == {0: "bolt", 1: "nut"}
+
+
+def test_small_data_and_two_phases(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(blocks("run: small data", "python")[0], {})
+    Path("small.yaml").write_text(blocks("file: small.yaml", "yaml")[0], encoding="utf-8")
+    data = check_det_dataset("small.yaml", autodownload=False)
+    assert data["names"] == dict(enumerate(CLASSES))
+    assert [len(list(Path(data[split]).iterdir())) for split in ("train", "val")] == [32, 8]
+    [command] = blocks("not run: tests/test_phases.py trains with such a freeze", "bash")
+    given = dict(parse_key_value_pair(word) for word in shlex.split(command)[2:])
+    assert given["data"] == "small.yaml" and first_phase(typed(given["freeze"])) == (10, 0.1)
 
 
 @pytest.mark.slow
