@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checks.AUTOINSTALL = False  # Ultralytics asks pip for a module that a file names, and a changed byte changes names
     rng = random.Random(args.seed)
     counts: collections.Counter[str] = collections.Counter()
-    faults: dict[str, str] = {}
+    faults: set[str] = set()
     with tempfile.TemporaryDirectory() as directory:
         for name, content in make_files(Path(directory)).items():
             path = Path(directory) / name
@@ -135,10 +135,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         found = f"the file as it was written is not read: {found}"
                     kind = found if found in ("read", "refused") else "FAULT"
                     counts[kind] += 1
-                    if kind == "FAULT":
-                        faults.setdefault(f"{path.suffix} {function} {found.splitlines()[-1]}", found)
-    for kind, found in faults.items():
-        print(f"=== {kind}\n{found}")
+                    title = f"{path.suffix} {function} {found.splitlines()[-1]}"
+                    if kind == "FAULT" and title not in faults:
+                        faults.add(title)
+                        print(f"=== {title}\n{found}", flush=True)
     print(f"{sum(counts.values())} readings: {dict(counts)}; {len(faults)} kinds of faults")
     return bool(faults)
 
