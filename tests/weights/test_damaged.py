@@ -69,14 +69,7 @@ def test_strange_tensors(files, tmp_path, kind):
 
 
 NETWORKS = {
-<<<<<<< HEAD
-    "of another package": (
-        lambda n: torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)),
-        "(a Sequential|built from a model YAML)",
-    ),
-=======
     "of another package": (lambda n: torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)), "no network of Ultralytics"),
->>>>>>> damaged
     "a layer that does not fit": (lambda n: n.model[4].cv2[0].__setitem__(0, torch.nn.Conv2d(5, 8, 1)), "RuntimeError"),
     "another number of rows": (lambda n: n.yaml["head"].pop(), "5 layers, and 4 rows in its YAML"),
     "no rows": (lambda n: n.yaml["head"].clear(), "5 layers, and 1 rows in its YAML"),
