@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """List the models."""
-    from effyolo_ultra.zoo_records import IMGSZ, model_records
+    from effyolo_ultra.zoo_records import model_records
 
     records = model_records(given.pattern, given.task)
     if given.json:
@@ -40,6 +40,5 @@ def run(given: argparse.Namespace) -> int:
         strides = f"{r.strides[0]}..{r.strides[-1]}" if len(r.strides) > 1 else str(r.strides[0])
         size = f"{r.parameters / 1e6:.1f}M", f"{r.gflops:.1f}"
         columns.add_row(name, r.task, backbone.removeprefix("_"), r.neck, f"{r.head} {strides}", *size)
-    columns.caption, columns.caption_justify = f"GFLOPs at {IMGSZ} x {IMGSZ}", "left"
     show(columns)
     return 0
