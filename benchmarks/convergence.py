@@ -16,12 +16,12 @@ import argparse
 import fcntl
 import itertools
 import json
-import multiprocessing
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,14 @@ import torch
 import yaml
 from timm.models._efficientnet_builder import efficientnet_init_weights
 
+from benchmarks import child
 from benchmarks.page import ROOT
 from effyolo_ultra._output import replacing
 from effyolo_ultra.nn import TimmBackbone
 from effyolo_ultra.nn.initial import STD
 
+Task = tuple[str, str, str, dict[str, Any]]  # model, data, device, and the run that it makes
+MINUTES = 24 * 60
 RESULTS = ROOT / "docs" / "training.json"
 # No plots and no validation before the end: neither changes the network.
 TRAINING = {"cache": "ram", "plots": False, "val": False, "save": False, "pretrained": False}
@@ -55,18 +58,21 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the results are")
     parser.add_argument("--write", action="store_true", help="write the page")
+    parser.add_argument("--train", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.train:
+        torch.set_num_threads(given.threads)
+        child.report(train(*given.train))
+        return
     same = {name: getattr(given, name) for name in ("epochs", "imgsz", "batch")} | {"device": kind(given.device)}
-    missing = []
+    missing: list[Task] = []
     for seed, change, model in itertools.product(given.seeds, given.change, given.models):
         run = {"data": Path(given.data).stem, "model": Path(model).stem, "change": change, "seed": seed, **same}
         if not any(run.items() <= done.items() for done in read(given.json)):
             missing.append((model, given.data, given.device, run))
-    # A process for each training, so that none finds what another has left.
-    with ProcessPoolExecutor(
-        given.jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, [given.threads]
-    ) as pool:
-        for run in (each.result() for each in as_completed([pool.submit(attempt, task) for task in missing])):
+    with ThreadPoolExecutor(given.jobs) as pool:
+        for done in as_completed([pool.submit(attempt, task, given.threads) for task in missing]):
+            run = done.result()
             print(json.dumps(run), flush=True)
             if "error" not in run:
                 with locked(given.json) as runs:
@@ -82,12 +88,11 @@ def kind(device: str) -> str:
     return "CPU" if device == "cpu" else torch.cuda.get_device_name(int(device))
 
 
-def attempt(task: tuple[str, str, str, dict[str, Any]]) -> dict[str, Any]:
-    """Train, or return the run with what went wrong, so that the others go on."""
-    try:
-        return train(*task)
-    except Exception as error:
-        return {**task[-1], "error": f"{type(error).__name__}: {error}"}
+def attempt(task: Task, threads: int) -> dict[str, Any]:
+    """Train in a process of its own, so that none finds what another has left; return the run, or what went wrong."""
+    command = [sys.executable, "-m", "benchmarks.convergence", "--threads", str(threads), "--train", json.dumps(task)]
+    found, ended = child.results(command, MINUTES, child.environment())
+    return found[-1] if found else {**task[-1], "error": ended}
 
 
 def train(model: str, data: str, device: str, run: dict[str, Any]) -> dict[str, Any]:
@@ -103,14 +108,20 @@ def train(model: str, data: str, device: str, run: dict[str, Any]) -> dict[str, 
         network = YOLO(str(changed(model, rows, Path(folder))), verbose=False)
         if init:
             network.add_callback("on_pretrain_routine_end", lambda trainer: start_again(trainer, init))
-        network.add_callback("on_pretrain_routine_end", speed_up)
-        start = time.process_time()
-        metrics = network.train(data=data, project=folder, name="run", device=device, verbose=False, **arguments)
-        seconds = time.process_time() - start
-    result = {**run, "map": metrics.box.map, "map50": metrics.box.map50, "cpu_seconds": round(seconds)}
-    result["parameters"] = sum(p.numel() for p in network.model.parameters())
-    result["machine"] = f"{platform.machine()}, torch {torch.__version__}, ultralytics {ultralytics.__version__}"
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in result.items()}
+        found = measured(network, data=data, project=folder, name="run", device=device, verbose=False, **arguments)
+    found["parameters"] = sum(p.numel() for p in network.model.parameters())
+    found["machine"] = f"{platform.machine()}, torch {torch.__version__}, ultralytics {ultralytics.__version__}"
+    return {**run, **found}
+
+
+def measured(network: Any, **arguments: Any) -> dict[str, Any]:
+    """Train a YOLO, and return its mAP after that and the time of the processor."""
+    network.add_callback("on_pretrain_routine_end", speed_up)
+    start = time.process_time()
+    metrics = network.train(**arguments)
+    seconds = round(time.process_time() - start)
+    scores = {"map": metrics.box.map, "map50": metrics.box.map50}
+    return {**{name: round(float(score), 4) for name, score in scores.items()}, "cpu_seconds": seconds}
 
 
 def speed_up(trainer: Any) -> None:

@@ -52,7 +52,8 @@ def of_necks(runs: Runs) -> Runs:
 
 def others(runs: Runs) -> Runs:
     """Return the other runs."""
-    return [run for run in runs if run["model"] not in neck_study.networks()]
+    names = neck_study.networks().keys()
+    return [run for run in runs if run["model"] not in names]
 
 
 def scratch_table(runs: Runs, speed: dict[str, Any]) -> str:

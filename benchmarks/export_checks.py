@@ -41,12 +41,14 @@ if find_spec("openvino"):
     openvino_in_float32()
 
 
-def boxes(file: Path, pictures: list[Path], imgsz: int | list[int], batch: int = 1, task: str = "detect") -> list:
-    """Return what `rows` makes of each picture."""
-    options = {"imgsz": imgsz, "conf": CONF, "device": "cpu", "rect": False, "verbose": False, "batch": batch}
+def boxes(
+    file: Path, pictures: list[Path], imgsz: int | list[int], batch: int = 1, task: str = "detect", **options: object
+) -> list[np.ndarray]:
+    """Return what `rows` makes of each picture, on the processor unless `options` name another device."""
+    options = {"device": "cpu", **options, "imgsz": imgsz, "conf": CONF, "rect": False, "verbose": False}
     model = network(file, task)
     groups = [list(map(str, pictures[i : i + batch])) for i in range(0, len(pictures), batch)]
-    return [rows(r) for group in groups for r in model.predict(group, **options)]
+    return [rows(r.cpu()) for group in groups for r in model.predict(group, batch=batch, **options)]
 
 
 def rows(result: Results) -> np.ndarray:
@@ -65,7 +67,7 @@ def rows(result: Results) -> np.ndarray:
         parts.append(result.keypoints.xy.flatten(1))
     if result.obb is not None:
         parts.append(result.obb.xyxyxyxy.flatten(1))
-    return np.hstack([part.numpy() for part in parts])
+    return np.hstack([part.float().numpy() for part in parts])
 
 
 def compare(expected: list[np.ndarray], given: list[np.ndarray]) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 from ultralytics import RTDETR, YOLO
 
-from effyolo_ultra.shapes import CLASSES, make_shapes
+from benchmarks.drawn import write_shapes
 
 IMGSZ = 128  # the coarsest stride of most files is 32 or 128, of one 256
 # Few pictures, learned by heart: what is asked for is boxes that are sure, not a network that generalises.
@@ -31,11 +30,8 @@ SETTINGS |= {"mosaic": 0, "scale": 0, "translate": 0, "fliplr": 0, "hsv_h": 0, "
 
 def draw_pictures(folder: Path, numbers: dict = PICTURES) -> list[Path]:
     """Draw the data set into `folder` once, and return its pictures: those to learn, then others."""
-    data = make_shapes(folder / "pictures", **numbers)
-    names = dict(enumerate(CLASSES))
-    described = {"path": str(data), "train": "images/train", "val": "images/val", "names": names}
-    (folder / "pictures.yaml").write_text(json.dumps(described), encoding="utf-8")  # JSON is YAML
-    return [path for split in ("train", "val") for path in sorted((data / "images" / split).iterdir())]
+    images = write_shapes(folder, "pictures", **numbers).with_suffix("") / "images"
+    return [path for split in ("train", "val") for path in sorted((images / split).iterdir())]
 
 
 def trained(name: str, folder: Path, numbers: dict = PICTURES, **settings: int) -> Path:

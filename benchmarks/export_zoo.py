@@ -23,16 +23,11 @@ import onnx
 from benchmarks import child
 from benchmarks.export_checks import boxes, compare, outputs
 from benchmarks.export_models import IMGSZ, learn, network, picture_batch
+from benchmarks.exports import label
 from benchmarks.page import rows_between, write_between
 from benchmarks.real_pictures import write_pictures
 from effyolo_ultra import list_models
 from effyolo_ultra.zoo import split_scale
-
-
-def label(options: dict) -> str:
-    """Return the options as they are typed in the yolo command."""
-    return " ".join(f"{key}={value}" for key, value in options.items())
-
 
 PAGE, TABLE = "docs/exports.md", "zoo export table"
 ASKED = [{"format": "onnx"}, {"format": "onnx", "dynamic": True}, {"format": "torchscript"}, {"format": "openvino"}]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,13 +19,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ultralytics import RTDETR, YOLO
+from ultralytics import YOLO
 
 from benchmarks.child import first_line
-from benchmarks.export_checks import compare
-from benchmarks.export_models import IMGSZ, PICTURES, draw_pictures, picture_batch, settle, trained
+from benchmarks.drawn import write_shapes
+from benchmarks.export_checks import boxes, compare
+from benchmarks.export_models import IMGSZ, PICTURES, draw_pictures, network, picture_batch, settle, trained
+from benchmarks.export_zoo import deviation
+from benchmarks.exports import label
 from benchmarks.page import write_between
-from effyolo_ultra.shapes import CLASSES, make_shapes
 
 PAGE, TABLE = "docs/gpu.md", "gpu checks"
 MODELS = ["yolov5n-effdet.yaml", "yolov5-effb0-bifpn.yaml"]
@@ -35,13 +36,6 @@ OTHERS += ["yolo26n-effnet-bifpn.yaml", "yolov5n-effnet-cls.yaml", "rtdetr-effb0
 DEVICE = 0
 FUSED = [f"yolov5-effb{number}-bifpn.yaml" for number in (0, 3, 7)] + ["yolov5n-effdet.yaml", "yolo26n-effnet-pan.yaml"]
 PIXELS, SCORES = 4.0, 0.02  # the largest deviations with which boxes count as the same in 16 bits
-
-
-def boxes(file: Path, pictures: list[Path], device: str | int, **options: object) -> list[np.ndarray]:
-    """Return the boxes (x1, y1, x2, y2, confidence, class) in each picture."""
-    settings = {"imgsz": IMGSZ, "device": device, "rect": False, "verbose": False, "batch": 1, **options}
-    model = YOLO(file, task="detect")
-    return [model.predict(str(picture), **settings)[0].boxes.data.float().cpu().numpy() for picture in pictures]
 
 
 def same_boxes(expected: list[np.ndarray], given: list[np.ndarray]) -> str:
@@ -54,14 +48,14 @@ def same_boxes(expected: list[np.ndarray], given: list[np.ndarray]) -> str:
 
 def train(name: str, folder: Path) -> str:
     """Train a detector on the GPU until its boxes are sure."""
-    found = boxes(trained(name, folder, device=DEVICE), draw_pictures(folder), "cpu")
+    found = boxes(trained(name, folder, device=DEVICE), draw_pictures(folder), IMGSZ)
     return f"{sum(map(len, found))} sure boxes after 60 epochs"
 
 
 def predict(name: str, folder: Path, **options: object) -> str:
     """Compare the boxes on the GPU with those on the processor."""
     file, pictures = folder / f"{Path(name).stem}.pt", draw_pictures(folder)
-    return same_boxes(boxes(file, pictures, "cpu"), boxes(file, pictures, DEVICE, **options))
+    return same_boxes(boxes(file, pictures, IMGSZ), boxes(file, pictures, IMGSZ, device=DEVICE, **options))
 
 
 def export(name: str, folder: Path, **options: object) -> str:
@@ -69,7 +63,7 @@ def export(name: str, folder: Path, **options: object) -> str:
     file, pictures = folder / f"{Path(name).stem}.pt", draw_pictures(folder)
     written = YOLO(file).export(imgsz=IMGSZ, device=DEVICE, verbose=False, **options)
     device = DEVICE if options["format"] == "torchscript" else "cpu"
-    return same_boxes(boxes(file, pictures, "cpu"), boxes(Path(written), pictures, device))
+    return same_boxes(boxes(file, pictures, IMGSZ), boxes(Path(written), pictures, IMGSZ, device=device))
 
 
 def resumed(folder: Path) -> str:
@@ -95,18 +89,15 @@ def resumed(folder: Path) -> str:
 
 def one_epoch(name: str, folder: Path) -> str:
     """Train a network of another task or family for an epoch; its losses are finite."""
-    model = (RTDETR if name.startswith("rtdetr") else YOLO)(name)
-    data = folder / f"{model.task}.yaml"
+    model = network(name)
     if model.task == "classify":
         data = folder / "classes"
         for split in ("train", "val"):
             for number, picture in enumerate(draw_pictures(folder)[:8]):
                 (data / split / str(number % 2)).mkdir(parents=True, exist_ok=True)
                 shutil.copy(picture, data / split / str(number % 2))
-    elif not data.exists():
-        path = make_shapes(folder / model.task, task=model.task, **PICTURES)
-        described = {"path": str(path), "train": "images/train", "val": "images/val", "names": dict(enumerate(CLASSES))}
-        data.write_text(json.dumps({**described, "kpt_shape": [5, 3]}), encoding="utf-8")
+    else:
+        data = write_shapes(folder, model.task, task=model.task, **PICTURES)
     settings = {"imgsz": IMGSZ, "epochs": 1, "batch": 8, "workers": 2, "plots": False, "pretrained": False}
     model.train(data=str(data), device=DEVICE, project=str(folder / "runs"), name=Path(name).stem, **settings)
     assert torch.isfinite(model.trainer.loss).all() and model.trainer.amp
@@ -116,14 +107,13 @@ def one_epoch(name: str, folder: Path) -> str:
 def folding(name: str, folder: Path) -> str:
     """Fold a network in float64 on the GPU; the outputs stay the same."""
     torch.manual_seed(0)
-    network = YOLO(name).model.to(DEVICE).double()
-    side = max(IMGSZ, 2 * int(network.stride.max()))
+    model = YOLO(name).model.to(DEVICE).double()
+    side = max(IMGSZ, 2 * int(model.stride.max()))
     images = picture_batch(draw_pictures(folder)[:4], (side, side)).to(DEVICE).double()
-    settle(network, images)
+    settle(model, images)
     with torch.no_grad():
-        expected = network(images)[0]
-        given = copy.deepcopy(network).fuse(verbose=False)(images)[0]
-    apart = float(((expected - given).abs().amax((0, 2)) / expected.abs().amax((0, 2))).max())
+        outputs = [each(images)[0].cpu().numpy() for each in (model, copy.deepcopy(model).fuse(verbose=False))]
+    apart = deviation(*([output] for output in outputs))
     assert apart <= 1e-9, f"{apart:.1g}"
     return f"{apart:.0e}"
 
@@ -136,8 +126,7 @@ def checks(folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
         yield f"`yolo predict model={file} device=0`", partial(predict, name, folder)
         yield f"`yolo predict model={file} device=0 half=True`", partial(predict, name, folder, half=True)
         for options in ({"format": "torchscript"}, {"format": "onnx"}, {"format": "onnx", "half": True}):
-            told = " ".join(f"{key}={value}" for key, value in options.items())
-            yield f"`yolo export model={file} device=0 {told}`", partial(export, name, folder, **options)
+            yield f"`yolo export model={file} device=0 {label(options)}`", partial(export, name, folder, **options)
     yield "`yolo train resume=True device=0`", partial(resumed, folder)
     for name in OTHERS:
         yield f"`yolo train model={name} device=0`", partial(one_epoch, name, folder)

@@ -13,19 +13,18 @@ import itertools
 import json
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from safetensors import safe_open
 from safetensors.torch import save_file
 from ultralytics import YOLO
 
-from benchmarks.convergence import changed, locked, read, speed_up
+from benchmarks.convergence import changed, locked, measured, read, speed_up
 from benchmarks.convergence_page import COLORS, Bar, Runs, draw, grouped, mean, seeds
+from benchmarks.drawn import write_shapes
 from benchmarks.page import ROOT, write_between
 from effyolo_ultra.shapes import CLASSES, make_shapes
 
@@ -112,20 +111,14 @@ def detect(run: dict[str, Any], weights: Path, folder: Path) -> dict[str, Any]:
     """Train a network for detection and return what came out of it."""
     options, arguments = VARIANTS[run["variant"]]
     options = {"pretrained": str(weights), **options}
-    path = make_shapes(folder / f"shapes-{run['pictures']}", train=run["pictures"], val=VAL, imgsz=run["imgsz"])
-    data = {"path": str(path), "train": "images/train", "val": "images/val", "names": dict(enumerate(CLASSES))}
-    (folder / "shapes-few.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    numbers = {"train": run["pictures"], "val": VAL, "imgsz": run["imgsz"]}
+    data = write_shapes(folder, f"shapes-{run['pictures']}", **numbers)
     rows = {f"EfficientNetBackbone.{option}": value for option, value in options.items()}
     network = YOLO(str(changed(MODEL, rows, folder)), verbose=False)
-    network.add_callback("on_pretrain_routine_end", speed_up)
-    start = time.process_time()
-    metrics = network.train(
-        cfg=RECIPE, data=str(folder / "shapes-few.yaml"), seed=run["seed"], epochs=run["epochs"], imgsz=run["imgsz"],
-        batch=16, mosaic=0, scale=0.2, cache="ram", val=False, project=folder, name="detect", **arguments, **QUIET
+    return measured(
+        network, cfg=RECIPE, data=str(data), seed=run["seed"], epochs=run["epochs"], imgsz=run["imgsz"], batch=16,
+        mosaic=0, scale=0.2, cache="ram", val=False, project=folder, name="detect", **arguments, **QUIET
     )  # fmt: skip
-    seconds = round(time.process_time() - start)
-    found = {"map": metrics.box.map, "map50": metrics.box.map50}
-    return {**{name: round(float(value), 4) for name, value in found.items()}, "cpu_seconds": seconds}
 
 
 def table(runs: Runs) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Union
 import torch
 from torch import nn
 
-from effyolo_ultra.document import ModelDocument
+from effyolo_ultra.document import ModelDocument, image_channels
 from effyolo_ultra.errors import EffYoloError, ModelYAMLError, UnknownNameError, WeightsError
 from effyolo_ultra.weights.intact import check_intact, plain
 
@@ -70,7 +70,7 @@ def open_checkpoint(path: Path, load: Callable[[str], Any] | None = None) -> Any
     with refusing(path):
         opened = (load or YOLO)(str(path))
         if load is None:
-            check_network(opened.model, path)
+            check_runs(opened.model, path)
     return opened
 
 
@@ -89,7 +89,7 @@ def refusing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def check_network(network: nn.Module, path: Path) -> None:
+def check_runs(network: nn.Module, path: Path) -> None:
     """Raise an error unless what a file holds is a network as Ultralytics writes it, and runs."""
     from ultralytics.nn.tasks import BaseModel
 
@@ -98,10 +98,8 @@ def check_network(network: nn.Module, path: Path) -> None:
     check_numbers(network, path)
     document = ModelDocument(network.yaml)
     document.check_parts()
-    for index, (_, repeats, module, args) in enumerate(document.written):
-        document.check_module(index, module)
-        document.check_repeats(index, repeats)
-        document.check_args(index, args)
+    for index in range(len(document.written)):
+        document.check_row(index)
     if len(document.written) != len(network.model):
         raise ValueError(f"{len(network.model)} layers, and {len(document.written)} rows in its YAML")
     for attribute, kinds in (("names", (dict, list)), ("stride", torch.Tensor), ("task", str)):
@@ -116,7 +114,7 @@ def check_network(network: nn.Module, path: Path) -> None:
 def run(network: nn.Module, side: int) -> None:
     """Run a network on a black image."""
     with torch.no_grad():
-        network(torch.zeros(1, network.yaml.get("channels", network.yaml.get("ch", 3)), side, side))
+        network(torch.zeros(1, image_channels(network.yaml), side, side))
 
 
 def check_numbers(network: nn.Module, path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from effyolo_ultra._open import check_there, open_file, open_model
+from effyolo_ultra.document import image_channels
 from effyolo_ultra.info import Share, shares, trained_imgsz
 from effyolo_ultra.network import Layer, Network, describe
 
@@ -154,7 +155,7 @@ def kind(layer: Layer) -> str:
 
 def key_changes(first: dict[str, Any], second: dict[str, Any]) -> Iterator[KeyChange]:
     """Yield the top-level keys that differ; one without a value is one that is missing."""
-    channels = [d.get("channels", d.get("ch", 3)) for d in (first, second)]
+    channels = [image_channels(d) for d in (first, second)]
     if channels[0] != channels[1]:
         yield KeyChange("channels", *channels)
     for key in dict.fromkeys([*first, *second]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -18,6 +18,11 @@ from effyolo_ultra.row import Row, Scaling
 
 SCALES = frozenset("nsmlx")
 HEADS = ("detect", "segment", "pose", "obb", "classify", "depth", "decoder")  # in the names of Ultralytics' heads
+
+
+def image_channels(document: Mapping[str, Any]) -> int:
+    """Return the channels of the images that the network of a model YAML takes."""
+    return document.get("channels", document.get("ch", 3))
 
 
 class ModelDocument:
@@ -133,11 +138,8 @@ class ModelDocument:
     def row(self, index: int) -> Row:
         """Return one row, checked and with its named values looked up."""
         scaling = self.scaling
-        self.check_form(index)
+        self.check_row(index)
         source, repeats, module, args = row = self.written[index]
-        self.check_module(index, module)
-        self.check_repeats(index, repeats)
-        self.check_args(index, args)
         values = [self._value(index, value) for value in args]
         options = values.pop() if values and isinstance(values[-1], dict) else {}
         return Row(
@@ -153,6 +155,14 @@ class ModelDocument:
             scaling=scaling,
             pretrained=self._value(index, self.d.get("pretrained")),
         )
+
+    def check_row(self, index: int) -> None:
+        """Raise a ModelYAMLError unless a row has its four parts, and repeats, module and args are of their kinds."""
+        self.check_form(index)
+        _, repeats, module, args = self.written[index]
+        self.check_module(index, module)
+        self.check_repeats(index, repeats)
+        self.check_args(index, args)
 
     def check_module(self, index: int, module: Any) -> None:
         """Raise a ModelYAMLError unless the module of a row is a name."""

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from effyolo_ultra._open import Source, open_model
-from effyolo_ultra.document import as_written
+from effyolo_ultra.document import as_written, image_channels
 from effyolo_ultra.nn._checks import check_int
 from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.bifpn import BiFPN
@@ -130,7 +130,7 @@ def describe(source: Source, imgsz: int = 640) -> Network:
     if strides is not None:
         model.model[-1].stride = strides  # numbers that the head computes with, not a feature map
     measured: dict[int, tuple[float, list[torch.Tensor]]] = {}
-    channels = model.yaml.get("channels", model.yaml.get("ch", 3))
+    channels = image_channels(model.yaml)
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter, measuring(model, counter, measured):
             model(torch.empty(1, channels, imgsz, imgsz, device="meta"))

@@ -19,6 +19,7 @@ from torch import nn
 from effyolo_ultra._cut import MULTIPLE, cut_channels, of_class, outputs
 from effyolo_ultra._open import open_checkpoint
 from effyolo_ultra._output import check_free, write_checkpoint
+from effyolo_ultra.document import image_channels
 from effyolo_ultra.errors import MissingPackageError, PruningError
 from effyolo_ultra.nn._checks import check_number
 from effyolo_ultra.nn.backbone import TimmBackbone
@@ -146,7 +147,7 @@ def check_network(network: nn.Module, name: str) -> None:
 
 def build(network: nn.Module, document: dict[str, Any]) -> nn.Module:
     """Build a network of the same kind from a model YAML, without touching the random state."""
-    channels = document.get("channels", document.get("ch", 3))
+    channels = image_channels(document)
     with torch.random.fork_rng(devices=[]):
         return type(network)(copy.deepcopy(document), ch=channels, nc=document["nc"], verbose=False).eval()
 
@@ -154,7 +155,7 @@ def build(network: nn.Module, document: dict[str, Any]) -> nn.Module:
 def example(network: nn.Module) -> torch.Tensor:
     """Return an image, not square, of a size that the network takes."""
     side = 2 * int(max(network.stride))
-    channels = network.yaml.get("channels", network.yaml.get("ch", 3))
+    channels = image_channels(network.yaml)
     return torch.rand(1, channels, side, 2 * side, generator=torch.Generator().manual_seed(0))
 
 

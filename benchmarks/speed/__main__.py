@@ -58,7 +58,12 @@ def arguments() -> argparse.Namespace:
     add("--json", type=Path, help="where to write the results")
     add("--plot", type=Path, help="where to draw latency over parameters")
     add(
-        "--gpu", action="store_true", help="measure on an NVIDIA GPU; --write writes docs/speed_gpu.json and its tables"
+        "--gpu",
+        dest="device",
+        action="store_const",
+        const="cuda",
+        default="cpu",
+        help="measure on an NVIDIA GPU; --write writes docs/speed_gpu.json and its tables",
     )
     add("--write", action="store_true", help="write docs/speed.md, .json and .png and the table of the README")
     args = parser.parse_args()
@@ -71,13 +76,11 @@ def measure(args: argparse.Namespace) -> dict:
     """Run what the command line asks for."""
     names = {field.name for field in dataclasses.fields(Settings)} & vars(args).keys()
     settings = Settings(**{name: getattr(args, name) for name in names}, training_imgsz=args.imgsz // 2)
-    if args.gpu:
-        settings = dataclasses.replace(settings, device="cuda")
     quieten(settings)
     if args.only == ["bars"]:
         plan, runtimes = BARS, [name for name in ("torch", "onnxruntime", "openvino") if name in available("cpu")]
     else:
-        plan = GPU_PLAN if args.gpu else {**PLAN, "heads": args.heads or heads.default_heads()}
+        plan = GPU_PLAN if args.device == "cuda" else {**PLAN, "heads": args.heads or heads.default_heads()}
         if args.models:
             plan = {part: args.models if models and part != "heads" else models for part, models in plan.items()}
         plan = {part: names for part, names in plan.items() if not args.only or part in args.only}

@@ -129,7 +129,11 @@ def setup_text(results: Mapping) -> str:
         f"latency: {size}, batch 1, {settings['repeats']} turns",
         f"throughput: {size}, batch {settings['batch']}, {settings['batch_repeats']} turns",
         f"training step: {half}, batch {settings['training_batch']}, {settings['training_repeats']} turns",
-        *([] if "gpu" in machine else [f"start-up and build: {settings['processes']} fresh processes each"]),
+        *(
+            []
+            if settings["device"] == "cuda"
+            else [f"start-up and build: {settings['processes']} fresh processes each"]
+        ),
         *(f"failed: {error}" for error in results["errors"]),
     ]
     return "".join(f"* {line}\n" for line in lines)

@@ -15,12 +15,11 @@ import torch
 from torch import nn
 
 from effyolo_ultra import __version__
-from effyolo_ultra._open import check_network as check_runs
-from effyolo_ultra._open import open_checkpoint, refusing
+from effyolo_ultra._open import check_runs, open_checkpoint, refusing
 from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra.checking.passes import OF_HEAD, OF_TASK, silence
 from effyolo_ultra.checking.passes import tensors as tensors_in
-from effyolo_ultra.document import ModelDocument
+from effyolo_ultra.document import ModelDocument, image_channels
 from effyolo_ultra.errors import EffYoloError, SharingError, WeightsError
 from effyolo_ultra.nn.backbone_state import BackboneState
 from effyolo_ultra.nn.fusion import FusionWeights
@@ -204,14 +203,9 @@ def check_same(network: nn.Module, files: dict[str, bytes], model: Path) -> None
         if tensor.dtype != own[name].dtype or not torch.equal(tensor, own[name]):
             raise SharingError(f"{model} cannot be shared: {name} is another tensor once unpacked")
     side = max(64, 2 * int(max(network.stride)))
-    channels = from_channels(network.yaml)
+    channels = image_channels(network.yaml)
     image = torch.rand(1, channels, side, side + side // 2, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         before, after = (list(tensors_in(copy.deepcopy(net).float().eval()(image))) for net in (network, again))
     if len(before) != len(after) or not all(torch.equal(a, b) for a, b in zip(before, after)):
         raise SharingError(f"{model} cannot be shared: built again from its own YAML, it does not compute the same")
-
-
-def from_channels(document: Mapping[str, Any]) -> int:
-    """Return the channels of the image."""
-    return document.get("channels", document.get("ch", 3))
