@@ -7,6 +7,7 @@ import io
 import json
 import random
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def altered(name: str, content: bytes, rng: random.Random) -> bytes:
             if rng.randrange(8) == 0:
                 held = {rng.choice(["state_dict", "model", "model_ema", "ema"]): held}
     buffer = io.BytesIO()
-    torch.save(held, buffer)
+    torch.save(held, buffer, _use_new_zipfile_serialization=zipfile.is_zipfile(io.BytesIO(content)))
     return buffer.getvalue()
 
 

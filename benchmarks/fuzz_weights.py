@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 import safetensors.torch
 import torch
+from effdet import EfficientDet, get_efficientdet_config
+from omegaconf import OmegaConf
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER, checks
 
@@ -32,6 +34,9 @@ from effyolo_ultra.nn import TimmBackbone
 from effyolo_ultra.nn.bifpn import BiFPN
 
 TIMM = "test_efficientnet"  # of timm's own tests: 0.4 million parameters
+LEVELS = {3: 32, 4: 48, 5: 64}  # its channels at each level
+BY_ULTRALYTICS = ["the safe globals", "torch's threads"]  # where it opens a checkpoint and where it predicts
+OLD = {"_use_new_zipfile_serialization": False}  # a file as torch wrote it before 1.6: a pickle with no checksums
 YAML = f"""
 nc: 2
 backbone:
@@ -40,20 +45,30 @@ head:
   - [0, 1, BiFPN, [16]]
   - [-1, 1, PyramidLevel, [3]]
   - [1, 1, PyramidLevel, [4]]
-  - [[2, 3], 1, Detect, [nc]]
+  - [1, 1, PyramidLevel, [5]]
+  - [[2, 3, 4], 1, Detect, [nc]]
 """
 
 
 def make_files(folder: Path) -> dict[str, bytes]:
-    """Return the files to damage by name: a checkpoint, a variant of it, and the weights of a backbone."""
+    """Return the files to damage by name: a checkpoint, a variant of it, and weights of a backbone and a detector."""
     (folder / "tiny.yaml").write_text(YAML, encoding="utf-8")
     with silence():
         YOLO(folder / "tiny.yaml").save(folder / "tiny.pt")
         effyolo_ultra.pack(folder / "tiny.pt", folder / "tiny.zip")
     weights = TimmBackbone(TIMM, pretrained=False).body.state_dict()
     torch.save(weights, folder / "tiny.pth")
+    torch.save(weights, folder / "tiny_old.pth", **OLD)
     safetensors.torch.save_file(weights, folder / "tiny.safetensors")
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("tiny.*")) if path.suffix != ".yaml"}
+    torch.save(efficientdet(), folder / "tiny_effdet.pth")
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("tiny*")) if path.suffix != ".yaml"}
+
+
+def efficientdet() -> dict[str, torch.Tensor]:
+    """Return the weights of an EfficientDet of the peer, as small as the others."""
+    config = get_efficientdet_config("tf_efficientdet_d0")
+    small = {"backbone_name": TIMM, "backbone_args": {}, "fpn_channels": 16, "fpn_cell_repeats": 1}
+    return EfficientDet(OmegaConf.merge(config, small), pretrained_backbone=False).state_dict()
 
 
 def damaged(name: str, content: bytes, rng: random.Random) -> bytes:
@@ -83,19 +98,23 @@ def readers(path: Path) -> dict[str, Callable[[], Any]]:
     backbone = {"backbone": lambda: TimmBackbone(TIMM, pretrained=str(path)).load_pretrained()}
     if path.suffix == ".zip":
         return {"unpack": lambda: effyolo_ultra.unpack(path, path.with_suffix(".out.pt"), overwrite=True)}
+    if path.stem == "tiny_effdet":
+        neck = BiFPN(LEVELS, 16, 1, levels=[3, 4, 5, 6, 7], pretrained=str(path))
+        return {**backbone, "BiFPN": neck.load_pretrained}
     if path.suffix != ".pt":
         return backbone
     image = path.with_name("image.png")
     cv2.imwrite(str(image), np.zeros((64, 64, 3), np.uint8))
     return {
         **backbone,
-        "BiFPN": lambda: BiFPN({3: 32, 4: 48, 5: 64}, 16, pretrained=str(path)).load_pretrained(),
+        "BiFPN": lambda: BiFPN(LEVELS, 16, pretrained=str(path)).load_pretrained(),
         "info": lambda: effyolo_ultra.model_info(path, 64),
         "draw": lambda: effyolo_ultra.draw(path, path.with_suffix(".svg"), overwrite=True),
         "features": lambda: effyolo_ultra.features(path, image, path.with_name("f"), imgsz=64, overwrite=True),
         "fusion": lambda: effyolo_ultra.fusion_weights(path),
         "compare": lambda: effyolo_ultra.compare(path, path),
         "pack": lambda: effyolo_ultra.pack(path, path.with_suffix(".out.zip"), overwrite=True),
+        "prune": lambda: effyolo_ultra.prune(path, path.with_suffix(".out.pt"), overwrite=True),
     }
 
 
@@ -107,7 +126,7 @@ def outcome(path: Path, read: Callable[[], Any]) -> str:
         return "read", False
 
     try:
-        return attempt(path, run, may_change=["the safe globals"])[0]  # Ultralytics adds what a checkpoint names
+        return attempt(path, run, BY_ULTRALYTICS)[0]
     except Fault as fault:
         return f"{fault}\n{fault.kind}"
 

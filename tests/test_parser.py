@@ -12,6 +12,7 @@ from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import YAML
 
+from effyolo_ultra.checking.activation import BUILDING
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn import BiFPN, BiFPN_Add, BiFPN_Concat, EfficientNetBackbone
 from effyolo_ultra.zoo import model_path
@@ -215,3 +216,10 @@ def test_threads_build_their_own_models():
     finally:
         sys.setswitchinterval(interval)
     assert tasks.Conv.default_act is before
+
+
+def test_predictions_do_not_wait_for_builds():
+    network = YOLO("yolov5n-effdet.yaml")
+    with ThreadPoolExecutor(1) as pool, BUILDING:  # the lock is given back first
+        image = torch.rand(1, 3, 64, 64)
+        assert len(pool.submit(network.predict, image, device="cpu", verbose=False).result(timeout=120)) == 1

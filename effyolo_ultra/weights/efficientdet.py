@@ -40,7 +40,7 @@ def to_bifpn(fpn: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     try:
         renamed, model = rename(fpn)
-    except (LookupError, ValueError) as error:
+    except (LookupError, RuntimeError, ValueError) as error:
         raise WeightsError(f"its neck is no BiFPN of efficientdet-pytorch ({error!r})") from None
     names = roles_of(model)
     strange = [name for name in renamed if name not in names or renamed[name].shape != model.state_dict()[name].shape]

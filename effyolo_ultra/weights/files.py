@@ -75,8 +75,8 @@ def read_file(path: Path) -> Any:
     try:
         return load_file(path) if path.suffix == ".safetensors" else inert.load(path)
     except pickle.UnpicklingError as error:
-        newer = "" if inert.IS_COMPLETE else "; torch 2.6 or later reads files that hold more than tensors"
-        raise WeightsError(f"{path} is no file with weights, or damaged{newer} ({error})".splitlines()[0]) from error
+        first = str(error).partition(". ")[0].splitlines()[0]
+        raise WeightsError(f"{path} is no file with weights, or damaged ({first}){inert.limits(path)}") from error
     except Exception as error:  # each format has its own errors for a damaged file
         raise WeightsError(f"{path} is no file with weights, or damaged: {error}") from error
 

@@ -7,6 +7,7 @@ evaluate text or open other files. Here whatever a file names becomes an `Inert`
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,19 +48,28 @@ class Inert:
 def load(path: Path) -> Any:
     """Return what a file of torch.save holds, its tensors on the CPU and other objects as Inert.
 
-    Before torch 2.6 a file with other objects is an error (pickle.UnpicklingError).
+    Under torch before 2.6, or written by torch before 1.6, a file with other objects is an error
+    (pickle.UnpicklingError).
     """
     if not IS_COMPLETE:
         return torch.load(path, map_location="cpu", weights_only=True)
     registered = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()  # those of this package and of others, which would be built
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        torch.serialization.add_safe_globals([(type(name, (Inert,), {"name": name}), name) for name in names])
+        if zipfile.is_zipfile(path):  # else torch before 1.6 wrote it, and cannot be asked; tensors alone are read
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            torch.serialization.add_safe_globals([(type(name, (Inert,), {"name": name}), name) for name in names])
         return torch.load(path, map_location="cpu", weights_only=True)
     finally:
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(registered)
+
+
+def limits(path: Path) -> str:
+    """Return what is to be done where a file cannot be read because it holds more than tensors."""
+    if zipfile.is_zipfile(path):
+        return "" if IS_COMPLETE else "; torch 2.6 or later reads files that hold more than tensors"
+    return "; if torch before 1.6 has written it, open it by torch.load and save its state_dict alone"
 
 
 def modules(network: Inert) -> Iterator[Inert]:

@@ -13,6 +13,7 @@ from benchmarks import fuzz_weights
 from effyolo_ultra.cli import main
 from effyolo_ultra.errors import SharingError, WeightsError
 from effyolo_ultra.sharing.contents import WEIGHTS, read, write_zip
+from effyolo_ultra.weights.files import read as read_weights
 from effyolo_ultra.weights.inert import IS_COMPLETE
 
 
@@ -47,6 +48,16 @@ def test_zip_of_several_disks(files, tmp_path):
             read_file()
 
 
+def test_files_of_torch_before_1_6(files, tmp_path):
+    for name in ("tiny.pth", "tiny_old.pth"):
+        (tmp_path / name).write_bytes(files[name])
+    old, new = (read_weights(tmp_path / name).tensors for name in ("tiny_old.pth", "tiny.pth"))
+    assert old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in new)
+    torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "tiny_old.pth", **fuzz_weights.OLD)
+    with pytest.raises(WeightsError, match=r"tiny_old.pth .*before 1.6 .*save its state_dict alone"):
+        read_weights(tmp_path / "tiny_old.pth")
+
+
 # What benchmarks/fuzz_weights.py has found: what stands in a whole file instead of a tensor or a network.
 STRANGE = {
     "one number seen as many": (lambda t: torch.ones(()).expand(100_000, 100_000), "would take 40,"),
@@ -70,9 +81,9 @@ def test_strange_tensors(files, tmp_path, kind):
 
 NETWORKS = {
     "of another package": (lambda n: torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)), "no network of Ultralytics"),
-    "a layer that does not fit": (lambda n: n.model[4].cv2[0].__setitem__(0, torch.nn.Conv2d(5, 8, 1)), "RuntimeError"),
-    "another number of rows": (lambda n: n.yaml["head"].pop(), "5 layers, and 4 rows in its YAML"),
-    "no rows": (lambda n: n.yaml["head"].clear(), "5 layers, and 1 rows in its YAML"),
+    "a layer that does not fit": (lambda n: n.model[5].cv2[0].__setitem__(0, torch.nn.Conv2d(5, 8, 1)), "RuntimeError"),
+    "another number of rows": (lambda n: n.yaml["head"].pop(), "6 layers, and 5 rows in its YAML"),
+    "no rows": (lambda n: n.yaml["head"].clear(), "6 layers, and 1 rows in its YAML"),
     "strides of text": (lambda n: setattr(n, "stride", "text"), "stride must not be 'text'"),
 }
 
