@@ -194,12 +194,15 @@ class UserModule:
 
     def construct(self, row: Row, args: list[Any]) -> nn.Module:
         """Call the class."""
+        signature = inspect.signature(self.cls)
         try:
-            inspect.signature(self.cls).bind(*args, **row.options)
+            signature.bind(*args, **row.options)
         except TypeError as error:
+            names = signature.parameters
+            hint = "".join(nearest(str(name), names) for name in row.options if name not in names)
             options = "".join(f", {name}={value!r}" for name, value in row.options.items())
             called = f"{self.name}({', '.join(map(repr, args))}{options})"
-            row.error(f"{called} does not fit {self.name}{inspect.signature(self.cls)}: {error}.")
+            row.error(f"{called} does not fit {self.name}{signature}: {error}.{hint}")
         try:
             return self.cls(*args, **row.options)
         except Exception as error:  # of a user's own code; on numbers, it says what it does not take

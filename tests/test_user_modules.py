@@ -165,6 +165,7 @@ def test_pyramid(model_yaml):
     [
         (Same, {}, "[[0, 1], 1, Same, []]", "'from' must be one layer for Same"),
         (Same, {}, "[-1, 1, Same, [{kernl: 3}]]", "Same(16, kernl=3) does not fit Same(channels, kernel=1)"),
+        (Same, {}, "[-1, 1, Same, [{kernl: 3}]]", "unexpected keyword argument 'kernl'. Did you mean kernel?"),
         (Same, {}, "[-1, 1, Same, [1, 2, 3]]", "too many positional arguments"),
         (Same, {"repeats": "none"}, "[-1, 2, Same, []]", "repeats must be 1 for Same, not 2"),
         (

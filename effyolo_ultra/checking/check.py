@@ -98,7 +98,7 @@ class FileCheck:
                 if message:
                     yield Finding("error", self.source.line_of_key(key), None, message)
             return
-        if not self.document.written:
+        if not self.document.written or not isinstance(self.d.get("backbone"), list):  # no row has its number then
             return
         data = None
         if self.data_name is not None:

@@ -37,6 +37,7 @@ STOCK_HEAD = "  - [[-1], 1, Detect, [nc]]\n"
 BROKEN = [
     ("empty", "", [(None, "is empty")]),
     ("no head", STOCK.replace("head:\n", ""), [(None, "has a 'head'")]),
+    ("no backbone", (OURS + HEAD).replace("backbone:", "bakbone:"), [(None, "has a 'backbone'")]),
     ("backbone no list", "nc: 1\nbackbone: 5\nhead: []\n", [(2, "has a 'backbone'")]),
     ("unknown module", OURS + "  - [-1, 1, BiFPN_Conct, []]\n" + HEAD, [(8, "Did you mean BiFPN_Concat")]),
     ("unknown nn module", STOCK + "  - [-1, 1, nn.Upsmaple, []]\n" + STOCK_HEAD, [(7, "no module 'nn.Upsmaple'")]),
