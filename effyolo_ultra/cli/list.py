@@ -15,7 +15,7 @@ EXAMPLES = """\
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    parser = subcommand(commands, "list", "list the models of the zoo", EXAMPLES)
+    parser = subcommand(commands, "list", "list the models of the zoo, GFLOPs at 640 x 640", EXAMPLES)
     parser.add_argument("pattern", nargs="?", default="", help="a part of the names, or a pattern such as '*-seg'")
     parser.add_argument("--task", default="", help="only models for a task: detect, segment, pose, obb, classify")
     parser.add_argument("--json", action="store_true", help="print one record for each model instead of a table")
