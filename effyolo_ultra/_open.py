@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Union
@@ -53,8 +53,8 @@ def open_file(path: Path) -> Any:
         return (RTDETR if "rtdetr" in path.stem else YOLO)(str(path))
 
 
-def open_checkpoint(path: Path, load: Callable[[str], Any] | None = None) -> Any:
-    """Return what `load` makes of a checkpoint, a YOLO by default.
+def open_checkpoint(path: Path) -> Any:
+    """Return the YOLO of a checkpoint.
 
     Raises:
         UnknownNameError: If there is no such file.
@@ -62,16 +62,19 @@ def open_checkpoint(path: Path, load: Callable[[str], Any] | None = None) -> Any
     """
     from ultralytics import YOLO
 
+    check_whole(path)
+    with refusing(path):
+        yolo = YOLO(str(path))
+        check_runs(yolo.model, path)
+    return yolo
+
+
+def check_whole(path: Path) -> None:
+    """Raise an error for a checkpoint that is not there or damaged; it is not loaded."""
     if path.suffix != ".pt":
         raise WeightsError(f"expected a .pt file of Ultralytics, such as best.pt, not '{path}'")
-    if not path.is_file():
-        raise UnknownNameError(f"there is no file '{path}'; give the path of a .pt file, such as best.pt")
+    check_there(path)
     check_intact(path)
-    with refusing(path):
-        opened = (load or YOLO)(str(path))
-        if load is None:
-            check_runs(opened.model, path)
-    return opened
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra import __version__
-from effyolo_ultra._open import check_runs, open_checkpoint, refusing
+from effyolo_ultra._open import check_runs, check_whole, refusing
 from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra.checking.passes import OF_HEAD, OF_TASK, silence
 from effyolo_ultra.checking.passes import tensors as tensors_in
@@ -119,8 +119,9 @@ def load(model: Path) -> tuple[dict[str, Any], nn.Module]:
     """Return a checkpoint and its network, with every tensor in the precision that it is kept in."""
     from ultralytics.nn.tasks import torch_safe_load
 
-    with silence():
-        checkpoint, _ = open_checkpoint(model, torch_safe_load)
+    check_whole(model)
+    with silence(), refusing(model):
+        checkpoint, _ = torch_safe_load(str(model))
     network = checkpoint.get("ema") or checkpoint.get("model")
     network = getattr(network, "student_model", network)  # of a training that distils another network
     if not isinstance(network, nn.Module) or not isinstance(getattr(network, "yaml", None), dict):
