@@ -28,7 +28,7 @@ from ultralytics import YOLO
 from ultralytics.utils import SETTINGS, SettingsManager
 
 from benchmarks import child
-from benchmarks.export_models import trained
+from benchmarks.exports.models import trained
 from benchmarks.page import rows_between, write_between
 
 PAGE, TABLE = "docs/ecosystem.md", "integrations"

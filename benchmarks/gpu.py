@@ -23,10 +23,9 @@ from ultralytics import YOLO
 
 from benchmarks.child import first_line
 from benchmarks.drawn import write_shapes
-from benchmarks.export_checks import boxes, compare
-from benchmarks.export_models import IMGSZ, PICTURES, draw_pictures, network, picture_batch, settle, trained
-from benchmarks.export_zoo import deviation
-from benchmarks.exports import label
+from benchmarks.exports.checks import boxes, compare, label
+from benchmarks.exports.models import IMGSZ, PICTURES, draw_pictures, network, picture_batch, settle, trained
+from benchmarks.exports.zoo import deviation
 from benchmarks.page import write_between
 
 PAGE, TABLE = "docs/gpu.md", "gpu checks"

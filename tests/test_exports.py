@@ -7,10 +7,10 @@ import pytest
 import torch
 from ultralytics import YOLO
 
-from benchmarks import export_zoo
 from benchmarks.ecosystem import IMGSZ, PICTURES
-from benchmarks.export_checks import boxes, compare, raw, raw_deviation
-from benchmarks.export_models import calibrated, picture_batch
+from benchmarks.exports import zoo
+from benchmarks.exports.checks import boxes, compare, raw, raw_deviation
+from benchmarks.exports.models import calibrated, picture_batch
 from benchmarks.page import rows_between
 from effyolo_ultra.nn import BiFPN_Add
 
@@ -94,8 +94,8 @@ def test_graph_of_a_static_file(spread, name):
 
 
 def test_every_model_has_its_row_of_the_page():
-    rows = rows_between(export_zoo.PAGE, export_zoo.TABLE)
-    assert [row.split("`")[1] for row in rows] == export_zoo.smallest()
+    rows = rows_between(zoo.PAGE, zoo.TABLE)
+    assert [row.split("`")[1] for row in rows] == zoo.smallest()
 
 
 @pytest.mark.parametrize("by", ["trace", "export"])

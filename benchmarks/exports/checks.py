@@ -1,6 +1,6 @@
 """One export, in a process of its own: export a checkpoint, run the file by its own runtime, compare with torch.
 
-python -m benchmarks.export_checks CHECKPOINT FOLDER '{"format": "onnx", "dynamic": true}'    prints the result as JSON
+python -m benchmarks.exports.checks CHECKPOINT FOLDER '{"format": "onnx", "dynamic": true}'    prints the result as JSON
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ultralytics.engine.results import Results
 from ultralytics.nn.autobackend import AutoBackend
 
 from benchmarks.child import report
-from benchmarks.export_models import IMGSZ, draw_pictures, network, picture_batch
+from benchmarks.exports.models import IMGSZ, draw_pictures, network, picture_batch
 
 CONF = 0.25
 SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"  # that the TensorFlow exports would download
@@ -39,6 +39,11 @@ def openvino_in_float32() -> None:
 
 if find_spec("openvino"):
     openvino_in_float32()
+
+
+def label(options: dict) -> str:
+    """Return the options as they are typed in the yolo command."""
+    return " ".join(f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in options.items())
 
 
 def boxes(

@@ -1,8 +1,8 @@
 """Every file of the zoo through the exports that its users ask for most, for docs/exports.md.
 
-python -m benchmarks.export_zoo --write               writes each row into docs/exports.md, as soon as it is there
-python -m benchmarks.export_zoo --models NAME ...     of these models only
-python -m benchmarks.export_zoo --jobs 2              two models at a time, each on its share of the processor
+python -m benchmarks.exports.zoo --write               writes each row into docs/exports.md, as soon as it is there
+python -m benchmarks.exports.zoo --models NAME ...     of these models only
+python -m benchmarks.exports.zoo --jobs 2              two models at a time, each on its share of the processor
 
 Each file in its smallest scale learns eight real pictures by heart, so that its boxes are sure. What the exported file,
 run by its own runtime, finds in them is compared with torch. A process for each model: a runtime can crash.
@@ -21,11 +21,10 @@ import numpy as np
 import onnx
 
 from benchmarks import child
-from benchmarks.export_checks import boxes, compare, outputs
-from benchmarks.export_models import IMGSZ, learn, network, picture_batch
-from benchmarks.exports import label
+from benchmarks.exports.checks import boxes, compare, label, outputs
+from benchmarks.exports.models import IMGSZ, learn, network, picture_batch
+from benchmarks.exports.pictures import write_pictures
 from benchmarks.page import rows_between, write_between
-from benchmarks.real_pictures import write_pictures
 from effyolo_ultra import list_models
 from effyolo_ultra.zoo import split_scale
 
@@ -125,7 +124,7 @@ def row(name: str, jobs: int) -> str:
     """Return the line of the table for a model, checked in a process of its own."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.export_zoo", "--check", name, folder]
+        command = [sys.executable, "-m", "benchmarks.exports.zoo", "--check", name, folder]
         found, ended = child.results(command, MINUTES, child.environment(OMP_NUM_THREADS=threads))
     if not found:
         return f"| `{name}` | {child.first_line(ended)} |{'  |' * len(ASKED)}\n"

@@ -7,7 +7,7 @@ python -m benchmarks.exports --formats ncnn --write   writes the rows of these f
 A format whose packages, hardware or operating system are missing is a row that says so. Formats whose packages exclude
 each other are run from an environment each; `--write` replaces the rows of the formats asked for, and leaves others.
 The models learn a few drawn pictures by heart, so that they find their boxes. Checkpoints are kept in the folder
-`--weights`, and taken from there: NAME.pt of a model NAME.yaml. Every model of the zoo is in benchmarks.export_zoo.
+`--weights`, and taken from there: NAME.pt of a model NAME.yaml. Every model of the zoo is in benchmarks.exports.zoo.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks import child
-from benchmarks.export_models import trained
+from benchmarks.exports.checks import label
+from benchmarks.exports.models import trained
 from benchmarks.page import rows_between, write_between
 
 PAGE, TABLE = "docs/exports.md", "export table"
@@ -59,15 +60,10 @@ FLOAT32, FLOAT16 = (0.1, 0.001), (1.0, 0.02)
 MINUTES = 15
 
 
-def label(options: dict) -> str:
-    """Return the options as they are typed in the yolo command."""
-    return " ".join(f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in options.items())
-
-
 def run(weights: Path, folder: Path, options: dict) -> dict:
     """Run one export in a process of its own, which may crash or hang, and return its result."""
     given = {k: str(folder / v) if k == "data" else v for k, v in options.items()}
-    command = [sys.executable, "-m", "benchmarks.export_checks", str(weights), str(folder), json.dumps(given)]
+    command = [sys.executable, "-m", "benchmarks.exports.checks", str(weights), str(folder), json.dumps(given)]
     found, ended = child.results(command, MINUTES, child.environment())
     return found[-1] if found else {"reached": "nothing", "error": ended}
 

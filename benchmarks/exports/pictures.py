@@ -1,4 +1,4 @@
-"""A few real pictures with labels, for benchmarks.export_zoo: views of the two that come with Ultralytics."""
+"""A few real pictures with labels, for benchmarks.exports.zoo: views of the two that come with Ultralytics."""
 
 from __future__ import annotations
 
