@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -26,11 +26,11 @@ from effyolo_ultra.nn.light_head import light_heads
 from effyolo_ultra.row import Row
 
 
-def check_file_size(path: Path, modules: Mapping[str, type]) -> None:
+def check_file_size(path: Path, ours: Iterable[str]) -> None:
     """Raise a ModelYAMLError for a file with modules of ours that is too large to be read in a moment."""
     if path.is_file() and path.stat().st_size > MAX_BYTES:
         text = path.read_bytes()
-        if any(name.encode() in text for name in modules):
+        if any(name.encode() in text for name in ours):
             raise ModelYAMLError.in_file(str(path), f"a model YAML of more than {MAX_BYTES} bytes is not read")
 
 

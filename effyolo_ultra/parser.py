@@ -96,7 +96,8 @@ def load_model_yaml(
         ModelYAMLError: If it is no model YAML.
     """
     check_scale_letter(str(path))
-    check_file_size(Path(path), modules)
+    ours = [*modules, *light_heads(tasks)]
+    check_file_size(Path(path), ours)
     try:
         d = stock(path)
     except FileNotFoundError as error:
@@ -114,7 +115,7 @@ def load_model_yaml(
     document = ModelDocument(d)
     document.check_parts()
     check_names(document, tasks, modules)
-    if document.names_any_of([*modules, *light_heads(tasks)]):
+    if document.names_any_of(ours):
         document.check_head()
         if document.has_anchors:
             tasks.LOGGER.info(

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from ultralytics.nn.tasks import guess_model_task, parse_model, yaml_model_load
 
+import effyolo_ultra
 from effyolo_ultra.cli import build_parser
 from effyolo_ultra.nn import BiFPN, BiFPN_Add, BiFPN_Concat, TimmBackbone
 
@@ -142,6 +143,25 @@ def test_yaml_builds(strides, text, model_yaml):
         if layer.i in saved:
             given[layer.i] = x
     assert [size // given[source].shape[-1] for source in layers[-1].f] == [int(s) for s in strides.split(",")]
+
+
+SECTION = PAGES["recipes.md"].split("\n## Segmentation, poses, oriented boxes\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("row", re.findall(r"`(\[\[.*?\]\])`", SECTION))
+def test_head_to_put_in_builds(row, model_yaml):
+    import torch
+
+    text = re.search(r"```yaml\n(.*?)```", SECTION, re.DOTALL)[1].rsplit("  - ", 1)[0]
+    file = model_yaml(f"{re.search('`(kpt_shape: .*?)`', SECTION)[1]}\n{text}  - {row}\n", "mine.yaml")
+    with torch.device("meta"):
+        layers, _ = parse_model(yaml_model_load(file), 3, verbose=False)
+    assert type(layers[-1]).__name__ in row
+
+
+def test_every_public_function_is_on_the_page_of_the_api():
+    shown = re.findall(r"^::: (\S+)", PAGES["api.md"], re.MULTILINE)
+    assert {name.replace(":", ".") for name in effyolo_ultra._LAZY.values() if ":" in name} <= {*shown}
 
 
 def subcommands():

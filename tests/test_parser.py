@@ -109,10 +109,10 @@ def test_bifpn_on_a_list_of_stock_layers():
 
 def test_activation_of_the_file_reaches_our_modules_and_ends_with_it():
     before = type(tasks.Conv.default_act)
-    net = model(
-        head=[[0, 1, "BiFPN", [16]], [-1, 1, "PyramidLevel", [3]], [-1, 1, "Conv", [8]]], activation="nn.ReLU()"
-    )
-    assert isinstance(net.model[4].cells[0].nodes[0].act, nn.ReLU) and isinstance(net.model[6].act, nn.ReLU)
+    rows = [[0, 1, "BiFPN", [16, {"act": None}]], [0, 1, "BiFPN", [16]], [-1, 1, "PyramidLevel", [3]]]
+    net = model(head=[*rows, [-1, 1, "Conv", [8]]], activation="nn.ReLU()")
+    assert all(isinstance(net.model[i].cells[0].nodes[0].act, nn.ReLU) for i in (4, 5))
+    assert isinstance(net.model[7].act, nn.ReLU)
     assert type(tasks.Conv.default_act) is before is nn.SiLU
 
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from effyolo_ultra.errors import ModelYAMLError
+
 FILE = """\
 nc: 3
 {top}
@@ -103,6 +105,15 @@ def test_refused_in_a_moment(name, results):
     message, seconds, megabytes = results[name]
     assert where in message and what in message, message
     assert seconds < 1 and megabytes < 500
+
+
+def test_large_file_whose_only_module_of_ours_is_a_light_head(model_yaml):
+    from ultralytics.nn.tasks import yaml_model_load
+
+    rows = "\n".join([ROW.format("nn.Identity", "")] * 10_000)
+    text = f"backbone:\n{rows}\nhead:\n  - [[-1], 1, LightDetect, [nc]]\n"
+    with pytest.raises(ModelYAMLError, match="bytes is not read"):
+        yaml_model_load(model_yaml(text))
 
 
 @pytest.mark.parametrize("activation", ["nn.ReLU()", "torch.nn.LeakyReLU(0.1)", "nn.Hardswish(inplace=True)"])

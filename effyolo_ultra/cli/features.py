@@ -22,7 +22,11 @@ def add(commands: Any) -> None:
     parser.add_argument("image", help="the picture to look at")
     parser.add_argument("-o", "--output", metavar="FOLDER", help="folder to write into, by default IMAGE-features")
     parser.add_argument(
-        "--layers", metavar="N", type=int, nargs="+", help="rows of the model YAML but the head, by default all"
+        "--layers",
+        metavar="N",
+        type=int,
+        nargs="+",
+        help="rows of the model YAML but the head; by default all, with --cam none",
     )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--reduce", choices=("mean", "max"), default="mean", help="show the mean or max of the channels")

@@ -128,7 +128,8 @@ class BiFPN(Pretrained):
             in_channels = row.inputs[0]
         else:
             in_channels = levels_of_layers(row)
-        arguments.setdefault("act", row.activation)
+        if arguments.get("act") is None:
+            arguments["act"] = row.activation
         repeats, depth = row.scaling.repeats(row.repeats), row.scaling.depth
         check_int(f"repeats ({row.repeats} x depth {depth:g})", repeats, 1, MOST_REPEATS)
         module = cls(in_channels, channels, repeats, **arguments)
