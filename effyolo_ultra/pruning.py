@@ -131,7 +131,7 @@ def prune_network(network: nn.Module, ratio: float, name: str) -> nn.Module:
 
 
 def check_network(network: nn.Module, name: str) -> None:
-    """Refuse what is no network for detection, or not as it was trained."""
+    """Refuse what has no head of kind Detect, as for segmentation too, or is not as it was trained."""
     from ultralytics.nn.modules import Detect
 
     if not isinstance(getattr(network, "yaml", None), dict) or not isinstance(network.model[-1], Detect):

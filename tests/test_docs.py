@@ -19,6 +19,8 @@ from ultralytics.nn.tasks import guess_model_task, parse_model, yaml_model_load
 import effyolo_ultra
 from effyolo_ultra.cli import build_parser
 from effyolo_ultra.nn import BiFPN, BiFPN_Add, BiFPN_Concat, TimmBackbone
+from effyolo_ultra.shapes import make_shapes
+from effyolo_ultra.user_modules import register_module
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -172,8 +174,23 @@ def subcommands():
 @pytest.mark.parametrize("name, parser", subcommands(), ids=[name for name, _ in subcommands()])
 def test_every_subcommand_has_its_section_and_options(name, parser):
     section = PAGES["command.md"].split(f"\n## effyolo {name}\n")[1].split("\n## ")[0]
-    options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
-    assert [option for option in options if option != "--help" and f"`{option}" not in section] == []
+    table = [line for line in section.splitlines() if line.startswith("| `-")]
+    given = {option: line for line in table for option in re.findall(r"`(--?[\w-]+)", line.split(" | ")[0])}
+    actions = [action for action in parser._actions if action.option_strings and action.dest != "help"]
+    assert {*given} == {option for action in actions for option in action.option_strings}
+    for action in actions:
+        assert not action.default or f"{action.default}" in given[action.option_strings[-1]], action.dest
+
+
+def test_options_of_functions_are_those_of_the_code():
+    table = PAGES["own_modules.md"].split("| option of `register_module` | default | meaning |\n")[1].split("\n\n")[0]
+    given = dict(re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", table, re.MULTILINE))
+    options = inspect.signature(register_module).parameters
+    assert {*given, "cls", "channels"} == {*options} and '`"same"` (default)' in PAGES["own_modules.md"]
+    assert all(ast.literal_eval(given[name]) == options[name].default for name in ("inputs", "pyramid", "repeats"))
+    shown = re.search(r"`make_shapes\(path, (.*?)\)`", PAGES["recipes.md"])[1]
+    defaults = [p for p in inspect.signature(make_shapes).parameters.values() if p.name != "path"]
+    assert shown.replace('"', "'") == ", ".join(f"{p.name}={p.default!r}" for p in defaults)
 
 
 def templates() -> list[str]:

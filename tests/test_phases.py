@@ -75,7 +75,7 @@ def changed(states):
 
 
 def test_two_phases_in_one_training_that_is_resumed_in_both(folder, lines):
-    freeze = "{epochs: 2, lr_mult: 0.1}"  # as it comes from a command
+    freeze = "[{epochs: 2, lr_mult: 0.1}, 3.cv3]"  # as it comes from a command
     trainer, states = run(folder, str(folder / "model.yaml"), stop=0, epochs=4, freeze=freeze, optimizer="SGD")
     assert changed(states) == [(False, False)]
     trainer, states = run(folder, str(trainer.last), stop=2, resume=True)
@@ -89,6 +89,8 @@ def test_two_phases_in_one_training_that_is_resumed_in_both(folder, lines):
     rates = {id(p): group["initial_lr"] for group in trainer.optimizer.param_groups for p in group["params"]}
     rate = {name: rates[id(p)] for name, p in trainer.model.named_parameters()}
     assert math.isclose(rate["model.0.body.blocks.0.0.conv_dw.weight"], 0.1 * rate["model.3.cv2.0.0.conv.weight"])
+    learns = {name: p.requires_grad for name, p in trainer.model.model[3].named_parameters()}
+    assert learns["cv2.0.2.bias"] and not any(learns[name] for name in learns if name.startswith("cv3."))
     # The saved network is the moving average, of the backbone too, and neither it nor its file is held any more.
     saved = torch.load(trainer.last, weights_only=False)["model"].model[0]
     assert not saved.train().held and saved.body.blocks[-1].training

@@ -21,8 +21,8 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--backbone",
         metavar="NAME",
-        help="b0 to b8, lite0 to lite4, v2-b0 to v2-b3, v2-s, v2-m, v2-l, v2-xl, or any timm model with feature maps;"
-        " by default an EfficientNet that grows with the scale letter of the file's name",
+        help="b0 to b8, lite0 to lite4, v2-b0 to v2-b3, v2-s, v2-m, v2-l, v2-xl, or another timm model with feature"
+        " maps; by default an EfficientNet that grows with the scale letter of the file's name",
     )
     parser.add_argument(
         "--neck",

@@ -93,7 +93,8 @@ def pull(
     output = check_output(output or f"{repo.partition('/')[2]}.pt", overwrite)
     api = HfApi(token=token)
     # Beside the output, where there is room for it, and gone when this ends; nothing of it is under the final name.
-    with naming(output), tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.absolute().parent) as folder:
+    beside = tempfile.TemporaryDirectory(suffix=".part", prefix=f".{output.name}.", dir=output.absolute().parent)
+    with naming(output), beside as folder:
         with said("pull", repo, revision):
             info = api.model_info(repo, revision=revision, files_metadata=True)
             check_there(repo, {file.rfilename: file.size or 0 for file in info.siblings or ()})

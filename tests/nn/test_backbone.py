@@ -299,6 +299,8 @@ def test_gradient_checkpointing_saves_memory():
     [
         (EfficientNetBackbone, "b0", {"frozen_stages": 8}, "number of stages, up to 7"),
         (EfficientNetBackbone, "b0", {"frozen_stages": 6, "levels": [3, 4]}, "number of stages, up to 5"),
+        (EfficientNetBackbone, "v2-s", {"frozen_stages": 7}, "number of stages, up to 6"),
+        (TimmBackbone, "resnet18", {"frozen_stages": 5}, "number of stages, up to 4"),
         (EfficientNetBackbone, "b0", {"frozen_stages": True}, "must be a whole number"),
         (EfficientNetBackbone, "b0", {"norm_eval": 1}, "must be true or false"),
         (EfficientNetBackbone, "b0", {"bn_eps": 0}, "above 0"),

@@ -163,3 +163,4 @@ def test_a_kill_leaves_nothing_under_the_final_name(at, run_python, tmp_path):
         done = run_python(KILLED, str(out), "blobs" if at == "blobs" else str(out), **env)
         assert done.returncode == -9, done.stderr
     assert out.read_text() == "old"
+    assert all(path == out or (path.name.startswith(".") and ".part" in path.name) for path in out.parent.iterdir())
