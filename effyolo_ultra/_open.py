@@ -35,11 +35,21 @@ def open_model(source: Source) -> nn.Module:
     """
     if isinstance(source, (str, os.PathLike)):
         source = open_file(Path(source))
-    inner = getattr(source, "model", None)
-    network = inner if isinstance(getattr(inner, "model", None), nn.Module) else source
+    inner = student(getattr(source, "model", None))
+    network = inner if isinstance(getattr(inner, "model", None), nn.Module) else student(source)
     if not isinstance(network, nn.Module) or not isinstance(getattr(network, "model", None), nn.Sequential):
         raise TypeError(f"expected a model YAML, a .pt file or a network of Ultralytics, not {source!r}")
     return network
+
+
+def student(network: Any) -> Any:
+    """Return the network that a training trains: of one that distils another network into it, it alone."""
+    return getattr(network, "student_model", network)
+
+
+def is_for_int8(network: nn.Module) -> bool:
+    """Whether a network is trained for int8 (quantize=8)."""
+    return any(type(module).__name__ == "TensorQuantizer" for module in network.modules())
 
 
 def open_file(path: Path) -> Any:
@@ -65,6 +75,7 @@ def open_checkpoint(path: Path) -> Any:
     check_whole(path)
     with refusing(path):
         yolo = YOLO(str(path))
+        yolo.model = student(yolo.model)
         check_runs(yolo.model, path)
     return yolo
 
@@ -86,9 +97,9 @@ def refusing(path: Path) -> Iterator[None]:
         if isinstance(error, (EffYoloError, OSError)) and not isinstance(error, ModelYAMLError):
             raise
         said = f"{type(error).__name__}: {error}".split("Recommended fix")[0]  # Ultralytics' are other networks
-        said = textwrap.shorten(said, 400, placeholder=" ...")
+        said = textwrap.shorten(said, 400, placeholder=" ...").rstrip(" .")
         raise WeightsError(
-            f"'{path}' holds no network of Ultralytics that runs: {said} If it should, get it again."
+            f"'{path}' holds no network of Ultralytics that runs: {said.rstrip(' .')}. If it should, get it again."
         ) from error
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from effyolo_ultra._open import Source, open_model
+from effyolo_ultra._open import Source, is_for_int8, open_model
 from effyolo_ultra.document import as_written, image_channels
 from effyolo_ultra.nn._checks import check_int
 from effyolo_ultra.nn.backbone import TimmBackbone
@@ -125,6 +125,10 @@ def describe(source: Source, imgsz: int = 640) -> Network:
     model = open_model(source)
     # Without data: a pass on the meta device computes shapes only, in a moment for the largest network too.
     model = copy.deepcopy(model).float().eval()
+    if is_for_int8(model):
+        from ultralytics.utils.torch_utils import strip_qat
+
+        strip_qat(model)  # quantizers ask for numbers
     strides = getattr(model.model[-1], "stride", None)
     model.to("meta")
     if strides is not None:

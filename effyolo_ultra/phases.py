@@ -118,7 +118,7 @@ def hold(trainer: Any, epochs: int) -> None:
 
     held, is_random = trainer.epoch < epochs, False
     for prefix, backbone in trainer.model.named_modules():
-        if isinstance(backbone, TimmBackbone):
+        if isinstance(backbone, TimmBackbone) and "teacher_model." not in prefix:
             backbone.held = held  # of this network alone: its moving average is what is saved
             is_random |= backbone.weights_from.startswith("random weights")
             for name, parameter in backbone.named_parameters(prefix):

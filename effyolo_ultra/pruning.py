@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra._cut import MULTIPLE, cut_channels, of_class, outputs
-from effyolo_ultra._open import open_checkpoint
+from effyolo_ultra._open import is_for_int8, open_checkpoint
 from effyolo_ultra._output import check_free, write_checkpoint
 from effyolo_ultra.document import image_channels
 from effyolo_ultra.errors import MissingPackageError, PruningError
@@ -138,7 +138,7 @@ def check_network(network: nn.Module, name: str) -> None:
         raise PruningError(f"{name} is a {type(network).__name__}; only networks with a head of kind Detect are pruned")
     if network.is_fused():
         raise PruningError(f"{name} is fused for inference: prune the checkpoint that a training has written")
-    if any(type(module).__name__ == "TensorQuantizer" for module in network.modules()):
+    if is_for_int8(network):
         raise PruningError(f"{name} is trained for int8 (quantize=8): prune first, then train for int8")
     for part, module in network.model.named_modules():
         if hasattr(module, "num_heads"):  # torch-pruning does not come to an end on the attention of YOLO11

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from effyolo_ultra._open import student
 from effyolo_ultra._output import WholeFile
 from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.nn.backbone import TimmBackbone
@@ -29,7 +30,7 @@ def prepare_network(trainer: Any) -> None:
     Args:
         trainer: An Ultralytics trainer whose `setup_model` has just run.
     """
-    network = getattr(trainer.model, "student_model", trainer.model)
+    network = student(trainer.model)
     prepare_phases(trainer, network)
     for module in of_class(network, Pretrained):
         start(module, network, trainer)
@@ -172,7 +173,7 @@ def apply_lr_mult(optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
     """Move the parameters of each backbone with an `lr_mult` into parameter groups with its learning rate."""
     from ultralytics.utils import LOGGER
 
-    for backbone in of_class(network, TimmBackbone):
+    for backbone in of_class(student(network), TimmBackbone):
         if backbone.lr_mult == 1:
             continue
         parameters = {id(parameter) for parameter in backbone.parameters()}

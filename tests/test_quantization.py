@@ -11,6 +11,8 @@ from small_data import write_small_data
 from ultralytics import YOLO
 from ultralytics.utils import torch_utils
 
+from effyolo_ultra import describe
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("int8")]
 
 INT8 = {"quantize": 8} if hasattr(torch_utils, "prepare_qat") else {"int8": True}  # as the installed Ultralytics has it
@@ -116,6 +118,7 @@ def test_training_for_int8_is_saved_resumed_and_exported(folder, checkpoint, ima
     assert any(line.startswith("Resuming training") for line in lines)
     trained = YOLO(weights / "best.pt")
     assert torch_utils.is_qat(trained.model)
+    assert describe(trained).parameters == describe(checkpoint).parameters
     onnx = trained.export(format="onnx", imgsz=64, device="cpu")
     nodes = [node.op_type for node in load(onnx).graph.node]
     assert nodes.count("QuantizeLinear") > nodes.count("Conv")

@@ -14,6 +14,7 @@ from small_data import write_small_data
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 
+from effyolo_ultra import describe
 from effyolo_ultra.nn import TimmBackbone
 from effyolo_ultra.zoo import model_path
 
@@ -154,14 +155,19 @@ def test_resumed_training_keeps_where_the_weights_are_from(folder, network):
         if trainer.epoch == 0:
             raise Stopped
 
-    model = YOLO(network(pretrained=str(folder / "b0.pth")))
+    student = network(pretrained=str(folder / "b0.pth"))
+    model = YOLO(student)
     model.add_callback("on_model_save", stop)
     settings = {"data": str(folder / "small.yaml"), "epochs": 2, "imgsz": 64, "batch": 4, "plots": False}
+    if find_spec("ultralytics.nn.distill_model"):  # a teacher has no part in any of it
+        YOLO(network("teacher.yaml", lr_mult=0.1)).save(folder / "teacher.pt")
+        settings["distill_model"] = str(folder / "teacher.pt")
     with contextlib.suppress(Stopped):
         model.train(**settings, device="cpu", project=str(folder / "runs"), name="stopped")
     last = model.trainer.last
+    assert describe(last).parameters == describe(student).parameters
     trainer, log = train(folder, str(last), resume=True)
-    assert trainer.start_epoch == 1
+    assert trainer.start_epoch == 1 and "learning rate, in parameter groups" not in log
     assert f"(layer 0) had started from {folder / 'b0.pth'}: the training goes on from {last}\n" in log
     assert torch.load(trainer.best, weights_only=False)["model"].model[0].weights_from == str(folder / "b0.pth")
 

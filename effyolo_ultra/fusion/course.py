@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from effyolo_ultra._open import student
 from effyolo_ultra._output import WholeFile
 from effyolo_ultra.fusion.edges import FusionEdge, fusion_weights
 from effyolo_ultra.fusion.plot import save_picture
@@ -38,7 +39,7 @@ def watch(trainer: Any) -> None:
 
     if RANK not in (-1, 0) or write_row in trainer.callbacks["on_train_epoch_end"]:
         return
-    modules = trainer.model.modules()
+    modules = student(trainer.model).modules()
     if any(isinstance(module, FusionWeights) and module.fusion != "sum" for module in modules):
         # Not on_fit_epoch_end, which runs once more after the last epoch, for the evaluation of best.pt.
         trainer.add_callback("on_train_epoch_end", write_row)
@@ -93,8 +94,7 @@ def draw_csv(trainer: Any) -> None:
 
 def edges_of(trainer: Any) -> list[FusionEdge]:
     """Return the edges that have a weight, in the moving average of a trainer's network."""
-    network = trainer.ema.ema if trainer.ema else trainer.model
-    network = getattr(network, "student_model", network)
+    network = student(trainer.ema.ema if trainer.ema else trainer.model)
     return [edge for edge in fusion_weights(network) if edge.fusion != "sum"]
 
 

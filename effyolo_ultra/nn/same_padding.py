@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+# Said at each export to ONNX of the padding below, which the runtimes fold instead.
+warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
+
 
 class SameConv2d(nn.Conv2d):
     """A convolution with odd kernel, stride 2 and SAME padding; its weights are those of `nn.Conv2d`."""

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra import __version__
-from effyolo_ultra._open import check_runs, check_whole, refusing
+from effyolo_ultra._open import check_runs, check_whole, is_for_int8, refusing, student
 from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra.checking.passes import OF_HEAD, OF_TASK, silence
 from effyolo_ultra.checking.passes import tensors as tensors_in
@@ -122,8 +122,7 @@ def load(model: Path) -> tuple[dict[str, Any], nn.Module]:
     check_whole(model)
     with silence(), refusing(model):
         checkpoint, _ = torch_safe_load(str(model))
-    network = checkpoint.get("ema") or checkpoint.get("model")
-    network = getattr(network, "student_model", network)  # of a training that distils another network
+    network = student(checkpoint.get("ema") or checkpoint.get("model"))
     if not isinstance(network, nn.Module) or not isinstance(getattr(network, "yaml", None), dict):
         raise WeightsError(f"'{model}' holds no network of Ultralytics that was built from a model YAML")
     with refusing(model):
@@ -137,7 +136,7 @@ def check_network(network: nn.Module, checkpoint: Mapping[str, Any], model: Path
     modules = list(network.modules())
     if type(network).__name__ not in kinds:
         raise SharingError(f"{model} is a {type(network).__name__}; only {', '.join(sorted(kinds))} can be shared")
-    if checkpoint.get("modelopt") or any(type(module).__name__ == "TensorQuantizer" for module in modules):
+    if checkpoint.get("modelopt") or is_for_int8(network):
         raise SharingError(f"{model} is trained for int8 (quantize=8), which a model YAML does not describe")
     folded = any(isinstance(m, BackboneState) and m.folded for m in modules)
     folded = folded or any(isinstance(m, FusionWeights) and m.constants for m in modules)
