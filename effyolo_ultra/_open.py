@@ -99,7 +99,7 @@ def refusing(path: Path) -> Iterator[None]:
         said = f"{type(error).__name__}: {error}".split("Recommended fix")[0]  # Ultralytics' are other networks
         said = textwrap.shorten(said, 400, placeholder=" ...").rstrip(" .")
         raise WeightsError(
-            f"'{path}' holds no network of Ultralytics that runs: {said.rstrip(' .')}. If it should, get it again."
+            f"'{path}' holds no network of Ultralytics that runs: {said}. If it should, get it again."
         ) from error
 
 
