@@ -1,4 +1,4 @@
-"""The tables and the plots of docs/training.md, from docs/training.json and, for cost, docs/speed.json."""
+"""Tables and plots of docs/training.md and the README, from docs/training.json and, for cost, docs/speed.json."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 
 from benchmarks import neck_study
 from benchmarks.page import ROOT, write_between
+from effyolo_ultra import list_models
 from effyolo_ultra.network import describe
 
 Runs = Sequence[dict[str, Any]]
 SETTING = ("data", "imgsz", "epochs", "batch", "device")
+SHORT = "training table"  # of the README: the largest pictures alone
 NAMES = {"bccd": "BCCD", "shapes": "shapes"}
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # Okabe and Ito's
+STOCK = "#7F7F7F"
 
 
 class Bar(NamedTuple):
@@ -27,9 +30,9 @@ class Bar(NamedTuple):
 
 
 def write(runs: Runs) -> None:
-    """Write the tables into the page and draw the plots."""
+    """Write the tables into the pages and draw the plots."""
     for name, text in tables(runs).items():
-        write_between("docs/training.md", name, text)
+        write_between("README.md" if name == SHORT else "docs/training.md", name, text)
     draw(scratch_bars(others(runs)), ROOT / "docs" / "training.png")
     draw(neck_bars(of_necks(runs)), ROOT / "docs" / "training_necks.png")
 
@@ -37,8 +40,12 @@ def write(runs: Runs) -> None:
 def tables(runs: Runs) -> dict[str, str]:
     """Return the tables by name."""
     speed = json.loads((ROOT / "docs" / "speed.json").read_text(encoding="utf-8"))
+    plain = [run for run in others(runs) if not run["change"]]
+    settings = {setting: of for setting, of in grouped(plain, *SETTING).items() if comparable(of)}
+    largest = max(settings, key=lambda setting: setting[SETTING.index("imgsz")])
     return {
-        "scratch table": scratch_table(others(runs), speed),
+        "scratch table": scratch_table(settings, speed),
+        SHORT: scratch_table({largest: settings[largest]}, speed),
         "changes table": changes_table(others(runs)),
         "necks table": necks_table(of_necks(runs)),
     }
@@ -56,14 +63,11 @@ def others(runs: Runs) -> Runs:
     return [run for run in runs if run["model"] not in names]
 
 
-def scratch_table(runs: Runs, speed: dict[str, Any]) -> str:
-    """The models as they are, with what they cost."""
+def scratch_table(settings: Mapping[tuple, Runs], speed: dict[str, Any]) -> str:
+    """The models as they are, with what they cost, in some settings."""
     text = "| data | model | mAP50-95 | of each seed | parameters (M) | GFLOPs | latency (ms) | training (CPU s) |\n"
     text += "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |\n"
-    plain = [run for run in runs if not run["change"]]
-    for setting, of_setting in grouped(plain, *SETTING).items():
-        if not comparable(of_setting):
-            continue
+    for setting, of_setting in settings.items():
         for (model,), same in sorted(grouped(of_setting, "model").items(), key=lambda item: -mean(item[1])):
             cost = speed["models"].get(f"{model}.yaml", {})
             latency = speed["latency"]["torch"].get(f"{model}.yaml")
@@ -147,16 +151,21 @@ def named(data: str, imgsz: int, epochs: int, batch: int, device: str) -> str:
 
 
 def scratch_bars(runs: Runs) -> dict[str, list[Bar]]:
-    """The models, as they are and with the random weights of before; the best one at the top."""
+    """The models, ours as they are and with the random weights of before, and stock ones; the best one at the top."""
     settings = grouped([run for run in runs if run["change"] in ("", "init=larger")], *SETTING)
     return {
         named(*setting): [
-            Bar(f"{model}\n{change}" if change else model, same, COLORS[1] if change else COLORS[0])
+            Bar(f"{model}\n{change}" if change else model, same, color(model, change))
             for (model, change), same in sorted(grouped(of, "model", "change").items(), key=lambda item: -mean(item[1]))
         ]
         for setting, of in settings.items()
         if comparable(of)
     }
+
+
+def color(model: str, change: str) -> str:
+    """Return the colour of a model: ours, ours changed, or a stock one."""
+    return COLORS[1] if change else COLORS[0] if f"{model}.yaml" in list_models() else STOCK
 
 
 def neck_bars(runs: Runs) -> dict[str, list[Bar]]:
@@ -175,7 +184,8 @@ def draw(panels: Mapping[str, Sequence[Bar]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 1.2 + 0.45 * sum(map(len, panels.values()))), layout="constrained")
-    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+    heights = {"height_ratios": [*map(len, panels.values())]}
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, gridspec_kw=heights)[:, 0]
     for panel, (title, bars) in zip(axes, panels.items()):
         for y, bar in enumerate(bars):
             panel.barh(y, mean(bar.runs), color=bar.color, alpha=0.5, height=0.6)
