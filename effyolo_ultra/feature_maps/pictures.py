@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,7 @@ def features(
 
 def write(figures: dict[str, Figure], folder: Path, overwrite: bool) -> list[Path]:
     """Write all pictures, or none if one of them is there."""
-    paths = [folder / name.replace("/", "-").replace(" ", "-") for name in figures]
+    paths = [folder / re.sub(r"[^\w.-]+", "-", name) for name in figures]  # of a class "a: b?", Windows makes no file
     there = [path for path in paths if path.exists()]
     if there and not overwrite:
         raise FileExistsError(
