@@ -28,7 +28,8 @@ def check_free(path: Path, overwrite: bool, contents: Collection[str] = ()) -> N
 def replacing(path: Path, overwrite: bool, contents: Collection[str] = ()) -> Iterator[Path]:
     """Give a name beside `path` to write a file or a folder to, which takes the name `path` when it is complete."""
     check_free(path, overwrite, contents)
-    beside = path.absolute().with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    # Not the whole of a long name, which a file system would refuse once more is added.
+    beside = path.absolute().with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
     old = beside.with_suffix(".old")
     try:
         with naming(path):
@@ -38,6 +39,8 @@ def replacing(path: Path, overwrite: bool, contents: Collection[str] = ()) -> It
                 os.replace(path, old)  # a folder with files in it cannot be replaced in one step
             os.replace(beside, path)
     finally:
+        if old.exists() and not path.exists():  # the new folder could not take its place
+            os.replace(old, path)
         for left in (beside, old):
             if left.is_dir():
                 shutil.rmtree(left)

@@ -75,7 +75,8 @@ def load_file(path: Path) -> None:
         raise ModuleRegistrationError(f"'{path.stem}' is no name of a Python module: rename the file")
     there = sys.modules.get(path.stem)
     if there is not None:
-        if Path(getattr(there, "__file__", None) or "").absolute() != path:
+        file = getattr(there, "__file__", None)
+        if not (file and Path(file).is_file() and path.samefile(file)):  # spelt in another way perhaps
             raise ModuleRegistrationError(f"there is another module '{path.stem}', {there!r}: rename the file")
         return
     if str(path.parent) not in sys.path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sharing.tiny import YAML, write_checkpoint
 
-from effyolo_ultra._output import WholeFile
+from effyolo_ultra._output import WholeFile, replacing
 
 FULL = """
 import json, os, resource, sys
@@ -60,6 +60,25 @@ def test_error_names_the_file_and_the_old_one_stays(run_json, tmp_path):
     left = {path.name: path.read_text() for path in out.iterdir()}
     assert left == dict.fromkeys(("new.yaml", "pruned.pt", "packed.zip", "unpacked.pt", "drawn.png"), "old")
     assert not list((tmp_path / "cache" / "checkpoints").iterdir())
+
+
+def test_what_cannot_take_its_place_leaves_the_old_folder(tmp_path, monkeypatch):
+    """As on Windows, where no folder is renamed while a scanner reads a file in it."""
+    path = tmp_path / ("v" * 250)  # with more added, longer than a name may be
+    path.mkdir()
+    (path / "README.md").write_text("old")
+    replace = os.replace
+
+    def busy(source, target):
+        if Path(source).suffix == ".part":
+            raise PermissionError(13, "in use")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", busy)
+    with pytest.raises(PermissionError), replacing(path, overwrite=True, contents={"README.md"}) as beside:
+        beside.mkdir()
+        (beside / "README.md").write_text("new")
+    assert list(tmp_path.iterdir()) == [path] and (path / "README.md").read_text() == "old"
 
 
 def test_a_pickle_knows_a_plain_path(tmp_path):

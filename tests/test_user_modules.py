@@ -304,9 +304,9 @@ def test_entry_point(project, run_python):
     assert "<class 'their_pkg.parts.Scale'>" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("value", ["mine.py", "mine"])
-def test_environment_variable(project, run_python, value):
-    done = run_python(BUILD, cwd=project, EFFYOLO_ULTRA_MODULES=value)
+@pytest.mark.parametrize(("first", "value"), [("", "mine.py"), ("", "mine"), ("import mine; ", "../{name}/mine.py")])
+def test_environment_variable(project, run_python, first, value):
+    done = run_python(first + BUILD, cwd=project, EFFYOLO_ULTRA_MODULES=value.format(name=project.name))
     assert "<class 'mine.Scale'>" in done.stdout, done.stderr
 
 

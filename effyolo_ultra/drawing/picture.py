@@ -69,6 +69,7 @@ def figure_of(graph: Graph, network: Network, title: str = "") -> Figure:
     """Return the picture of a graph. Its axis counts in inches."""
     from matplotlib.figure import Figure
 
+    title = title.replace("$", r"\$")  # no formula
     above = {"backbone": backbone_title(network), "neck": network.neck or "neck"}
     layout = lay_out(graph, {part: text_width(text, FONT + 1) for part, text in above.items()})
     _, rights, bottoms, tops = zip(*(place.edges for place in layout.places.values()))

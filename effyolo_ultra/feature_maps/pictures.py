@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,7 @@ def features(
 
 def write(figures: dict[str, Figure], folder: Path, overwrite: bool) -> list[Path]:
     """Write all pictures, or none if one of them is there."""
-    paths = [folder / name.replace("/", "-").replace(" ", "-") for name in figures]
+    paths = [folder / re.sub(r"[^\w.-]+", "-", name) for name in figures]  # of a class "a: b?", Windows makes no file
     there = [path for path in paths if path.exists()]
     if there and not overwrite:
         raise FileExistsError(
@@ -197,5 +198,5 @@ def figure_of(picture: np.ndarray, panels: Sequence[Panel], title: str) -> Figur
         axis.set_title(text, fontsize=8)
     for axis in figure.axes:
         axis.axis("off")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)  # names of classes may hold dollars
     return figure

@@ -98,7 +98,8 @@ class BackboneState(Pretrained):
         self._fuse_like(own.get("folded", ()), state.get("divides", True))
         if "folded" in own:
             self.built = shapes(self)
-        self.to(state["dtype"])  # for the buffers that are not in the state dict
+        # For the buffers that are not in the state dict: built on the CPU, while the file may be loaded onto a GPU.
+        self.to(next(iter(state["weights"].values())).device, state["dtype"])
         self.load_state_dict(state["weights"], assign=True)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in state["fixed"])

@@ -135,4 +135,5 @@ class SqueezeExciteInPlace(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Scale the channels of (N, C, H, W)."""
         gate = self.conv_expand(self.act1(self.conv_reduce(x.mean((2, 3), keepdim=True))))
-        return x.mul_(self.gate(gate))
+        # ReLU needs what it gave for its gradient, which an export or a prediction does not ask for.
+        return x * self.gate(gate) if x.requires_grad else x.mul_(self.gate(gate))

@@ -78,7 +78,7 @@ def plan(document: dict[str, Any], task: str) -> nn.Module:
     from ultralytics.nn import tasks
 
     check_rows(document, tasks)
-    name = class_name(document, task, tasks)
+    name = class_name(document, task)
     network = getattr(tasks, name).__new__(getattr(tasks, name))
     nn.Module.__init__(network)
     hooks = []
@@ -109,7 +109,7 @@ def build(document: dict[str, Any]) -> nn.Module:
         return build_network(tasks, document, document["channels"], document["nc"]).eval()
 
 
-def class_name(document: dict[str, Any], task: str, tasks: Any) -> str:
+def class_name(document: dict[str, Any], task: str) -> str:
     """Return the name of Ultralytics' class for a network."""
     head = document["head"][-1][2]
     if head.startswith(WITH_TEXT):

@@ -113,7 +113,7 @@ def test_line_widths_are_the_fusion_weights(name):
 def test_files(tmp_path):
     yolo = YOLO("yolo11n-cls.yaml")
     for suffix, start in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
-        assert draw(yolo, tmp_path / f"net.{suffix}", title="A title").read_bytes().startswith(start)
+        assert draw(yolo, tmp_path / f"net.{suffix}", title="A title of $^ 5$").read_bytes().startswith(start)
     (tmp_path / "mine.png").write_text("mine", encoding="utf-8")
     with pytest.raises(FileExistsError, match="there already"):
         draw(yolo, tmp_path / "mine.png")

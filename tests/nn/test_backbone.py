@@ -172,6 +172,9 @@ def test_pickle_holds_no_class_of_timm_and_restores_everything(cls, name):
     image = torch.rand(1, 4, 64, 64)
     for a, b in zip(loaded.float()(image), model.float()(image)):
         assert torch.equal(a, b)
+    file.seek(0)
+    elsewhere = torch.load(file, map_location="meta", weights_only=False)  # stands for a GPU
+    assert all(tensor.is_meta for tensor in (*elsewhere.parameters(), *elsewhere.buffers()))
 
 
 def test_buffers_outside_the_state_dict_keep_the_dtype():

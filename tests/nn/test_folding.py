@@ -71,6 +71,15 @@ def test_fused_backbone_gives_the_same(cls, name, in_channels):
     assert all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
 
 
+def test_fused_backbone_has_gradients():
+    """The squeeze-and-excitation of this one has a ReLU before it, whose gradient needs what it gave."""
+    backbone = TimmBackbone("mobilenetv3_small_050").eval()
+    backbone.fuse()
+    image = torch.rand(1, 3, 64, 64, requires_grad=True)
+    sum(level.sum() for level in backbone(image)).backward()
+    assert image.grad.abs().sum() > 0
+
+
 def test_only_what_one_norm_takes_is_folded():
     class Branches(nn.Module):
         def __init__(self):
