@@ -119,8 +119,14 @@ def load_network(network: nn.Module, weights: Any, load: Callable[[], None]) -> 
                 continue
             if not report.is_complete:
                 LOGGER.warning(f"effyolo_ultra: the {module.title} takes a part of the checkpoint: {report.details}")
-            module.weights_from = other.weights_from
+            module.weights_from = other.weights_from or ("unknown weights" if is_trained(other) else "")
             module.given_by = str(getattr(source, "pt_path", None) or other.given_by)
+
+
+def is_trained(module: nn.Module) -> bool:
+    """Whether a loop of a user has trained a module: its BatchNorms have counted more than a build can count."""
+    norms = of_class(module, nn.modules.batchnorm._BatchNorm)
+    return any(norm.num_batches_tracked is not None and norm.num_batches_tracked > 1 for norm in norms)
 
 
 def check_pruned(network: nn.Module, source: nn.Module) -> None:

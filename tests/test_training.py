@@ -147,6 +147,18 @@ def test_backbone_and_neck_start_from_an_efficientdet(folder):
     assert log.count("starts from random weights (pretrained=False)") == 2
 
 
+def test_weights_of_a_training_loop_of_a_user_are_kept(network):
+    """Which says nothing of where they are from; those that were only built make room for the ones of the row."""
+    file = network(pretrained="b0.pth")
+    given, built = YOLO(file).model, YOLO(file).model
+    for _ in range(2):
+        given.train()(torch.rand(2, 3, 64, 64))
+    origins = [[YOLO(file).model, source] for source in (given, built)]
+    for fresh, source in origins:
+        fresh.load(source)
+    assert [fresh.model[0].weights_from for fresh, _ in origins] == ["unknown weights", ""]
+
+
 def test_resumed_training_keeps_where_the_weights_are_from(folder, network):
     class Stopped(Exception):
         pass
