@@ -16,7 +16,7 @@ from effyolo_ultra._output import WholeFile
 from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.bifpn import BiFPN
-from effyolo_ultra.nn.pretrained import Pretrained
+from effyolo_ultra.nn.pretrained import STARTED_FROM, Pretrained
 from effyolo_ultra.phases import prepare_phases
 from effyolo_ultra.weights.files import of_module
 from effyolo_ultra.weights.load import Report, put
@@ -61,8 +61,7 @@ def start(module: Pretrained, network: nn.Module, trainer: Any) -> None:
     if module.weights_from and trainer.resume:
         report = Report(module.weights_from, f"the training goes on from {trainer.args.model}")
     elif module.weights_from:
-        given_by = f"{module.given_by}, which started from " if module.given_by else ""
-        report = Report(f"{given_by}{module.weights_from}")
+        report = Report(STARTED_FROM.join(filter(None, (module.given_by, module.weights_from))))
     elif trainer.args.pretrained is False:
         report = Report("random weights (pretrained=False)")
     else:

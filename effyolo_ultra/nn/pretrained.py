@@ -10,6 +10,8 @@ from torch import nn
 if TYPE_CHECKING:
     from effyolo_ultra.weights.load import Report
 
+STARTED_FROM = ", which started from "  # between a file and what had given it the weights
+
 
 def is_path(pretrained: Any) -> bool:
     """Whether `pretrained` is the path of a file: with something in it that no name or tag has."""

@@ -23,7 +23,7 @@ from effyolo_ultra.document import ModelDocument, image_channels
 from effyolo_ultra.errors import EffYoloError, SharingError, WeightsError
 from effyolo_ultra.nn.backbone_state import BackboneState
 from effyolo_ultra.nn.fusion import FusionWeights
-from effyolo_ultra.nn.pretrained import Pretrained
+from effyolo_ultra.nn.pretrained import STARTED_FROM, Pretrained
 from effyolo_ultra.sharing import build, tensors
 from effyolo_ultra.sharing.card import card, picture
 from effyolo_ultra.sharing.contents import (
@@ -170,7 +170,7 @@ def versions(checkpoint: Mapping[str, Any]) -> dict[str, str]:
 def weights_from(network: nn.Module) -> dict[str, str]:
     """Return what backbones and necks started from, without folders of this machine."""
     given = {
-        name: re.sub(r"\S*[/\\](?=\S)", "", module.weights_from)
+        name: STARTED_FROM.join(re.split(r"[/\\]", source)[-1] for source in module.weights_from.split(STARTED_FROM))
         for name, module in network.named_modules()
         if isinstance(module, Pretrained) and module.weights_from
     }

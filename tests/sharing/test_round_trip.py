@@ -207,8 +207,12 @@ def test_paths_in_a_model_yaml_lose_their_folder(tmp_path):
     assert "EfficientNetBackbone, [b0]" in text
     text = text.replace("[b0]", "[b0, {pretrained: /home/somebody/secret/b0.pth}]")
     write_checkpoint(tmp_path, text, "own")
+    network = YOLO(tmp_path / "own.pt")
+    network.model.model[0].weights_from = "C:\\somebody else\\b0.pt, which started from /home/somebody else/b0.pth"
+    network.save(tmp_path / "own.pt")
     files = read(effyolo_ultra.pack(tmp_path / "own.pt", tmp_path / "own.zip"))
     assert b"b0.pth" in files[MODEL] and not any(b"somebody" in content for content in files.values())
+    assert "b0.pt, which started from b0.pth" in json.loads(files[METADATA])["weights_from"].values()
 
 
 @pytest.mark.slow
