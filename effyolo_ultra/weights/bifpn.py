@@ -80,14 +80,8 @@ def node_roles(levels: Sequence[int]) -> list[tuple[str, list[str]]]:
 
 
 def form(tensors: Mapping[str, Tensor]) -> Form:
-    """Return the form of a BiFPN with these tensors, by role.
-
-    Raises:
-        WeightsError: If it has no BatchNorms, as after a prediction.
-    """
-    channels = next((len(t) for name, t in tensors.items() if re.search(r"\.conv\.\d\.bn\.weight$", name)), None)
-    if channels is None:
-        raise WeightsError("it is fused for inference, without BatchNorms: open the file that a training wrote anew")
+    """Return the form of a BiFPN with these tensors, by role."""
+    channels = next(len(t) for name, t in tensors.items() if re.search(r"\.conv\.\d\.conv\.weight$", name))
     cells = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("cells."))
     is_separable = any(name.endswith(".conv.0.weight") for name in tensors)
     return Form(channels, cells, "separable" if is_separable else "full")

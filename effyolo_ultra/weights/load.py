@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -109,7 +110,9 @@ def fit_bifpn(module: BiFPN, weights: Weights) -> tuple[dict[str, torch.Tensor],
             "it holds no BiFPN; expected a checkpoint of EfficientDet or of a network with a BiFPN row. Weights of a"
             " backbone alone are named in the row of the backbone: {pretrained: <file>}"
         )
-    return bifpn.fit(module, efficientdet.to_bifpn(weights.neck) if weights.layout == "EfficientDet" else weights.neck)
+    given = efficientdet.to_bifpn(weights.neck) if weights.layout == "EfficientDet" else weights.neck
+    check_norms(module.state_dict(), given)
+    return bifpn.fit(module, given)
 
 
 def fit(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
@@ -122,6 +125,14 @@ def fit(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tenso
     return through_timm(backbone, tensors)
 
 
+def check_norms(ours: Iterable[str], given: Iterable[str]) -> None:
+    """Refuse tensors by name if BatchNorms are folded in them or in ours alone: what a norm was cannot be told."""
+    has_norms, are_given = (any(name.endswith("running_mean") for name in names) for names in (ours, given))
+    if has_norms != are_given:
+        fused = "it is" if has_norms else "the network that is to take it is"
+        raise WeightsError(f"{fused} fused for inference; use the file that the training has written")
+
+
 def by_name(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
     """Return the state of a backbone with tensors of its own names, what is missing in them, and what is not used."""
     from timm.models import adapt_input_conv
@@ -132,6 +143,7 @@ def by_name(backbone: TimmBackbone, weights: Weights) -> tuple[dict[str, torch.T
     if normalization_of(weights.model_name) != normalization_of(backbone.model_name):
         raise WeightsError(f"it holds a {weights.model_name}, which normalises the image by other constants")
     state, tensors = backbone.body.state_dict(), dict(weights.tensors)
+    check_norms(state, tensors)
     stem = next(iter(state))
     if stem in tensors and tensors[stem].ndim == 4 and tensors[stem].shape[1] != backbone.in_channels:
         check_channels(tensors[stem].shape[1], backbone.in_channels)

@@ -97,7 +97,7 @@ def test_only_what_one_norm_takes_is_folded():
 
 
 @pytest.mark.parametrize("name", ["yolov5n-effdet.yaml", "yolov5-effb0-bifpn.yaml", "yolov5-effb0-pan.yaml"])
-def test_fused_checkpoint_loads(name, tmp_path):
+def test_fused_checkpoint_loads_and_is_no_start_of_a_training(name, tmp_path, lines):
     network = realistic(DetectionModel(name, nc=3, verbose=False))
     image = torch.rand(1, 3, 64, 96)
     with torch.inference_mode():
@@ -112,6 +112,10 @@ def test_fused_checkpoint_loads(name, tmp_path):
         for other in (again, again.fuse(verbose=False), copy.deepcopy(again)):
             torch.testing.assert_close(other(image)[0], fused, rtol=0, atol=0)
         assert b"timm" not in (tmp_path / "fused.pt").read_bytes()
+    lines.clear()
+    DetectionModel(name, nc=3, verbose=False).load(again)
+    refused = [line for line in lines if "does not take the weights of the checkpoint" in line]
+    assert refused and all("it is fused for inference; use the file" in line for line in refused)
 
 
 @pytest.mark.parametrize("cls", [BiFPN_Add, BiFPN_Concat])

@@ -7,11 +7,8 @@ import pytest
 import torch
 from ultralytics import YOLO
 
-from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.fusion import fusion_weights
 from effyolo_ultra.nn.fusion import FusionWeights
-from effyolo_ultra.weights.files import of_module
-from effyolo_ultra.weights.load import put
 
 MODEL = """
 nc: 3
@@ -106,12 +103,6 @@ def test_fused_neck_is_copied_and_pickled(network):
         expected = neck(pyramid())
         for other in (copy.deepcopy(neck), pickle.loads(pickle.dumps(neck)), copy.deepcopy(neck).double().float()):
             torch.testing.assert_close(other(pyramid()), expected, rtol=0, atol=0)
-
-
-def test_fused_weights_are_refused_for_a_training(network):
-    """A YOLO that has predicted is fused in place, and hands its network on where it trains next."""
-    with pytest.raises(WeightsError, match="fused for inference"):
-        put(network().model[3], of_module(network().fuse(verbose=False).model[3]), "")
 
 
 def test_gradients_of_the_inputs_after_fusing(network):
