@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,8 +114,9 @@ def checkpoint_of(content: Any) -> Checkpoint | None:
 
 
 def number(value: Any) -> float | None:
-    """Return a number as Python's own, whatever array type it is; None for anything else."""
+    """Return a finite number as Python's own, whatever array type it is; None for anything else."""
     try:
-        return float(value)
+        given = float(value)
     except (TypeError, ValueError):
         return None
+    return given if math.isfinite(given) else None

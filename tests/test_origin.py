@@ -61,6 +61,11 @@ def test_checkpoint_of_a_training(tmp_path, model_yaml):
 
 def test_file_of_weights_that_says_nothing(tmp_path, model_yaml):
     path = tmp_path / "plain.pt"
-    torch.save({"model": YOLO(model_yaml(ROWS.format(option=""))).model}, path)
+    content = {"model": YOLO(model_yaml(ROWS.format(option=""))).model}
+    torch.save(content, path)
     info = model_info(path, 64)
     assert info.checkpoint is None and {item.source for item in info.weights} == {"not known"}
+    metrics = {"fitness": float("nan"), "val/box_loss": float("inf"), "metrics/mAP50(B)": 0.5}  # no JSON has the former
+    torch.save({**content, "train_args": {"epochs": 1}, "train_metrics": metrics}, path)
+    info = model_info(path, 64)
+    assert info.checkpoint.fitness is None and info.checkpoint.metrics == {"metrics/mAP50(B)": 0.5}
