@@ -26,22 +26,22 @@ def subcommand(commands: Any, name: str, text: str, examples: str) -> argparse.A
 def quiet(level: int = logging.WARNING) -> Iterator[None]:
     """While in this context, Ultralytics logs from `level` on, to stderr: stdout is for the command's own output.
 
-    What imports Ultralytics is imported in this context too.
+    What imports Ultralytics is imported in this context too, and what other packages print goes to stderr.
     """
-    with contextlib.redirect_stdout(sys.stderr):  # what the first import on a machine says
+    with contextlib.redirect_stdout(sys.stderr):
         from ultralytics.utils import LOGGER
 
-    before = LOGGER.level
-    streams = [(handler, handler.stream) for handler in LOGGER.handlers if type(handler) is logging.StreamHandler]
-    LOGGER.setLevel(level)
-    for handler, _ in streams:
-        handler.stream = sys.stderr
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(before)
-        for handler, stream in streams:
-            handler.stream = stream
+        before = LOGGER.level
+        streams = [(handler, handler.stream) for handler in LOGGER.handlers if type(handler) is logging.StreamHandler]
+        LOGGER.setLevel(level)
+        for handler, _ in streams:
+            handler.stream = sys.stderr
+        try:
+            yield
+        finally:
+            LOGGER.setLevel(before)
+            for handler, stream in streams:
+                handler.stream = stream
 
 
 def print_json(value: Any) -> None:

@@ -14,9 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# Said at each export to ONNX of the padding below, which the runtimes fold instead.
-warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
-
 
 class SameConv2d(nn.Conv2d):
     """A convolution with odd kernel, stride 2 and SAME padding; its weights are those of `nn.Conv2d`."""
@@ -28,6 +25,7 @@ class SameConv2d(nn.Conv2d):
         weight = self.weight
         if (top or left) and torch.onnx.is_in_onnx_export():
             # Runtimes of ONNX make this one convolution with uneven padding, which is faster than a larger kernel.
+            warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)  # they fold it, not torch
             x = F.pad(x, (padding[1] - left, padding[1], padding[0] - top, padding[0]))
             padding = [0, 0]
         elif top or left:
