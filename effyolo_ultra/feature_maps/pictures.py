@@ -198,5 +198,5 @@ def figure_of(picture: np.ndarray, panels: Sequence[Panel], title: str) -> Figur
         axis.set_title(text, fontsize=8)
     for axis in figure.axes:
         axis.axis("off")
-    figure.suptitle(title, fontsize=10, parse_math=False)  # names of classes may hold dollars
+    figure.suptitle(title.replace("$", r"\$"), fontsize=10)  # names of classes are no formulas
     return figure
