@@ -94,7 +94,9 @@ def refusing(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, (EffYoloError, OSError)) and not isinstance(error, ModelYAMLError):
+        # torch seeks before the start of a file that is cut off: an OSError that names no file.
+        is_of_system = isinstance(error, OSError) and error.filename is not None
+        if is_of_system or (isinstance(error, EffYoloError) and not isinstance(error, ModelYAMLError)):
             raise
         said = f"{type(error).__name__}: {error}".split("Recommended fix")[0]  # Ultralytics' are other networks
         said = textwrap.shorten(said, 400, placeholder=" ...").rstrip(" .")

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra._cut import MULTIPLE, cut_channels, of_class, outputs
-from effyolo_ultra._open import is_for_int8, open_checkpoint
+from effyolo_ultra._open import is_for_int8, open_checkpoint, refusing
 from effyolo_ultra._output import check_free, write_checkpoint
 from effyolo_ultra.document import image_channels
 from effyolo_ultra.errors import MissingPackageError, PruningError
@@ -67,7 +67,8 @@ def prune(
     check_installed()
     yolo = open_checkpoint(Path(model))
     network = yolo.model
-    pruned = prune_network(network, ratio, str(model))
+    with refusing(Path(model)):  # where its own YAML does not build
+        pruned = prune_network(network, ratio, str(model))
     report = Pruned(output, *zip(size(network), size(pruned)))
     yolo.model = pruned
     # What is of the training of the other network: its metrics, and what it could go on with.

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra._open import open_file
-from effyolo_ultra.errors import UnknownNameError
+from effyolo_ultra.errors import UnknownNameError, WeightsError
 from effyolo_ultra.network import feature_maps
 from effyolo_ultra.nn.pyramid import PyramidLevel
 
@@ -82,7 +82,10 @@ def look(yolo: Any, image: str | os.PathLike[str], layers: Sequence[int] | None,
         maps[layer.i] = tuple(x[0].detach().float().cpu().clone() for x in feature_maps(output))
 
     yolo.add_callback("on_predict_start", watch)
-    yolo.predict(str(path), verbose=False, save=False, **options)
+    try:
+        yolo.predict(str(path), verbose=False, save=False, **options)
+    except AttributeError as error:  # of a layer that is not what it was
+        raise WeightsError(f"'{yolo.ckpt_path or yolo.model_name}' holds no network that predicts: {error}") from error
     # Outside inference mode, so that it can be the start of a gradient.
     seen = images[-1].clone()
     rows = [row_of(yolo.model.model[i], maps[i], seen.shape[-2]) for i in sorted(maps) if maps[i]]
