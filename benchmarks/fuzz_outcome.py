@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rich.style  # noqa: F401  draws a random number when it is first imported
 import torch
 from torch import nn
 from ultralytics import RTDETR, YOLO
