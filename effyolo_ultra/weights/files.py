@@ -75,7 +75,7 @@ def read_file(path: Path) -> Any:
     try:
         return load_file(path) if path.suffix == ".safetensors" else inert.load(path)
     except pickle.UnpicklingError as error:
-        first = str(error).partition(". ")[0].splitlines()[0]
+        first = str(error).partition("\n")[0].partition(". ")[0]
         raise WeightsError(f"{path} is no file with weights, or damaged ({first}){inert.limits(path)}") from error
     except Exception as error:  # each format has its own errors for a damaged file
         raise WeightsError(f"{path} is no file with weights, or damaged: {error}") from error
