@@ -43,7 +43,8 @@ def open_model(source: Source) -> nn.Module:
 
 
 def student(network: Any) -> Any:
-    """Return the network that a training trains: of one that distils another network into it, it alone."""
+    """Return the network that a training trains, out of what wraps it for several GPUs or for a teacher."""
+    network = getattr(network, "module", network)
     return getattr(network, "student_model", network)
 
 

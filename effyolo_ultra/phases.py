@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from torch import nn
 
+from effyolo_ultra._open import student
 from effyolo_ultra.errors import TrainingError
 from effyolo_ultra.nn._checks import check_int, check_number
 from effyolo_ultra.nn.backbone import TimmBackbone
@@ -117,8 +118,8 @@ def hold(trainer: Any, epochs: int) -> None:
     from ultralytics.utils import LOGGER, RANK
 
     held, is_random = trainer.epoch < epochs, False
-    for prefix, backbone in trainer.model.named_modules():
-        if isinstance(backbone, TimmBackbone) and "teacher_model." not in prefix:
+    for prefix, backbone in student(trainer.model).named_modules():
+        if isinstance(backbone, TimmBackbone):
             backbone.held = held  # of this network alone: its moving average is what is saved
             is_random |= backbone.weights_from.startswith("random weights")
             for name, parameter in backbone.named_parameters(prefix):

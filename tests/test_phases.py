@@ -12,7 +12,8 @@ from small_data import write_small_data
 from ultralytics import YOLO
 
 from effyolo_ultra.errors import TrainingError
-from effyolo_ultra.phases import first_phase, prepare_phases, split_optimizer
+from effyolo_ultra.nn import EfficientNetBackbone
+from effyolo_ultra.phases import first_phase, hold, prepare_phases, split_optimizer
 
 SETTINGS = {
     "imgsz": 64,
@@ -167,3 +168,16 @@ def work(rank):
     first, second = run_ranks(code, cwd=folder)
     assert len(first) == 3 and first == second
     assert [backbone is None for backbone, _ in first] == [True, False, False]
+
+
+def test_teacher_is_not_held():
+    """Neither on one GPU nor in the wrapper for several."""
+    both = torch.nn.Module()
+    both.student_model, both.teacher_model = (EfficientNetBackbone("b0", levels=[3]) for _ in range(2))
+    for model in (both, torch.nn.DataParallel(both)):
+        trainer = SimpleNamespace(model=model, epoch=0, start_epoch=0, epochs=3, freeze_layer_names=["teacher_model."])
+        hold(trainer, 1)
+        assert both.student_model.held and not both.teacher_model.held
+        trainer.epoch = 1
+        hold(trainer, 1)
+        assert not both.student_model.held and all(p.requires_grad for p in both.parameters())
