@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effyolo_ultra._figures import INK, check_target, no_formula, save_picture
 from effyolo_ultra._open import Source, open_model
 from effyolo_ultra.drawing.graph import Box, Graph, graph_of
 from effyolo_ultra.drawing.layout import FONT, Layout, Place, lay_out, text_width
 from effyolo_ultra.drawing.routes import rounded, ways_of
-from effyolo_ultra.fusion.plot import INK, check_target, save_picture
 from effyolo_ultra.network import Network, describe
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def figure_of(graph: Graph, network: Network, title: str = "") -> Figure:
     """Return the picture of a graph. Its axis counts in inches."""
     from matplotlib.figure import Figure
 
-    title = title.replace("$", r"\$")  # no formula
+    title = no_formula(title)
     above = {"backbone": backbone_title(network), "neck": network.neck or "neck"}
     layout = lay_out(graph, {part: text_width(text, FONT + 1) for part, text in above.items()})
     _, rights, bottoms, tops = zip(*(place.edges for place in layout.places.values()))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from effyolo_ultra._figures import no_formula, save_picture
 from effyolo_ultra.feature_maps.cam import ActivationMaps, activation_maps, cam_class, class_number
 from effyolo_ultra.feature_maps.maps import FeatureMaps, look, open_yolo
-from effyolo_ultra.fusion.plot import save_picture
 from effyolo_ultra.nn._checks import check_choice, check_int, check_number
 
 if TYPE_CHECKING:
@@ -198,5 +198,5 @@ def figure_of(picture: np.ndarray, panels: Sequence[Panel], title: str) -> Figur
         axis.set_title(text, fontsize=8)
     for axis in figure.axes:
         axis.axis("off")
-    figure.suptitle(title.replace("$", r"\$"), fontsize=10)  # names of classes are no formulas
+    figure.suptitle(no_formula(title), fontsize=10)
     return figure

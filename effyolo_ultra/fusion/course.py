@@ -12,10 +12,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from effyolo_ultra._figures import save_picture
 from effyolo_ultra._open import student
 from effyolo_ultra._output import WholeFile
 from effyolo_ultra.fusion.edges import FusionEdge, fusion_weights
-from effyolo_ultra.fusion.plot import save_picture
 from effyolo_ultra.fusion.table import cell_name, layer_name
 from effyolo_ultra.nn.fusion import FusionWeights
 

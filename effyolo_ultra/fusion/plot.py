@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effyolo_ultra._output import check_free, replacing
+from effyolo_ultra._figures import INK, check_target, save_picture
 from effyolo_ultra.fusion.edges import FusionEdge, Model, fusion_weights
 from effyolo_ultra.fusion.table import cell_name, layer_name
 
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg", ".pdf")
 COLUMNS = {"in": 0.0, "td": 1.0, "out": 2.0}
 PANELS_IN_A_ROW = 4
 BEND = 0.36  # of the edge that skips the top-down node, in levels
-INK = "#222222"
 
 
 def plot_fusion_weights(model: Model | Any, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -45,19 +43,6 @@ def plot_fusion_weights(model: Model | Any, path: str | os.PathLike[str], *, ove
         raise ValueError("the network has no weighted fusion (BiFPN, BiFPN_Add or BiFPN_Concat): nothing to draw")
     save_picture(draw_network(edges), path, overwrite, dpi=150)
     return path
-
-
-def check_target(path: Path, overwrite: bool) -> None:
-    """Refuse a path whose suffix is no picture's, or that cannot be written."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"a picture ends in {', '.join(SUFFIXES)}, not '{path.name}'")
-    check_free(path, overwrite)
-
-
-def save_picture(figure: Figure, path: Path, overwrite: bool, dpi: int) -> None:
-    """Write a picture, which gets its name when it is complete."""
-    with replacing(path, overwrite) as beside:
-        figure.savefig(beside, format=path.suffix.lower()[1:], dpi=dpi)
 
 
 def draw_network(edges: Sequence[FusionEdge]) -> Figure:
