@@ -7,8 +7,10 @@ evaluate text or open other files. Here whatever a file names becomes an `Inert`
 
 from __future__ import annotations
 
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import torch
 
 # Since torch 2.6, a file can be asked what it names before any of it is read.
 IS_COMPLETE = hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
+# Torch has one list of safe globals for the whole process.
+LISTING = threading.Lock()
 
 
 class Inert:
@@ -53,16 +57,30 @@ def load(path: Path) -> Any:
     """
     if not IS_COMPLETE:
         return torch.load(path, map_location="cpu", weights_only=True)
-    registered = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()  # those of this package and of others, which would be built
-    try:
+    with only_safe() as safe:
         if zipfile.is_zipfile(path):  # else torch before 1.6 wrote it, and cannot be asked; tensors alone are read
             names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-            torch.serialization.add_safe_globals([(type(name, (Inert,), {"name": name}), name) for name in names])
+            safe += [(type(name, (Inert,), {"name": name}), name) for name in names]
+            torch.serialization.add_safe_globals(safe)
         return torch.load(path, map_location="cpu", weights_only=True)
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(registered)
+
+
+@contextmanager
+def only_safe() -> Iterator[list[Any]]:
+    """While in this context, torch's list of safe globals is empty, but for what is put into this one too.
+
+    What others have on the list would be built. It is back at the end, with what they have added meanwhile. A load with
+    `weights_only=True` that needs it in another thread has to be tried again; torch has no list for a thread.
+    """
+    with LISTING:
+        registered, safe = torch.serialization.get_safe_globals(), []
+        try:
+            torch.serialization.clear_safe_globals()
+            yield safe
+        finally:
+            added = [item for item in torch.serialization.get_safe_globals() if item not in safe]
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals([*registered, *added])
 
 
 def limits(path: Path) -> str:

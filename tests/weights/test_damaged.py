@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -56,6 +57,16 @@ def test_files_of_torch_before_1_6(files, tmp_path):
     torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "tiny_old.pth", **fuzz_weights.OLD)
     with pytest.raises(WeightsError, match=r"tiny_old.pth .*before 1.6 .*save its state_dict alone"):
         read_weights(tmp_path / "tiny_old.pth")
+
+
+@pytest.mark.skipif(not IS_COMPLETE, reason="torch before 2.6")
+def test_threads_that_read_at_once(files, tmp_path):
+    """Torch has one list of safe globals for all of them, which is as before afterwards."""
+    (tmp_path / "tiny.pt").write_bytes(files["tiny.pt"])
+    before = set(torch.serialization.get_safe_globals())
+    with ThreadPoolExecutor(4) as pool:
+        names = set(pool.map(lambda _: read_weights(tmp_path / "tiny.pt").model_name, range(20)))
+    assert len(names) == 1 and before and set(torch.serialization.get_safe_globals()) == before
 
 
 # What benchmarks/fuzz_weights.py has found: what stands in a whole file instead of a tensor or a network.
