@@ -27,7 +27,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
 from effyolo_ultra import registry, user_modules
-from effyolo_ultra.checking.passes import tensors
+from effyolo_ultra._dry_run import tensors
 from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import EffYoloError, ModelYAMLError
 from effyolo_ultra.nn.light_head import light_heads

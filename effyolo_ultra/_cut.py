@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
+from effyolo_ultra._dry_run import tensors
+from effyolo_ultra._open import of_class
 from effyolo_ultra.nn.fusion import FusionWeights
 from effyolo_ultra.nn.light_head import SeparableConv
 
@@ -58,17 +58,4 @@ def is_rigid(module: nn.Module) -> bool:
 
 def outputs(network: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
     """Return what the head of a network in eval mode predicts before it is decoded."""
-    return tensors(network(image)[1])
-
-
-def tensors(value: Any) -> list[torch.Tensor]:
-    """Return the tensors in nested lists and mappings."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return [tensor for part in parts for tensor in tensors(part)]
-
-
-def of_class(network: nn.Module, cls: type) -> list[Any]:
-    """Return the modules of a class in a network."""
-    return [module for module in network.modules() if isinstance(module, cls)]
+    return list(tensors(network(image)[1]))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from effyolo_ultra.checking.limits import MAX_ELEMENTS
-from effyolo_ultra.checking.passes import tensors
 from effyolo_ultra.document import nested
 
 SIZE = 256  # of the image in pixels, that with which Ultralytics learns the strides: it runs there if it runs here
@@ -71,6 +70,17 @@ def drop_batch_norms(layer: nn.Module) -> None:
 def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
     """Apply a function to each tensor in nested lists and mappings."""
     return nested(lambda v: function(v) if isinstance(v, torch.Tensor) else v, value)
+
+
+def tensors(output: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in nested lists and mappings."""
+    if isinstance(output, torch.Tensor):
+        yield output
+    elif isinstance(output, dict):
+        yield from tensors(list(output.values()))
+    elif isinstance(output, (list, tuple)):
+        for item in output:
+            yield from tensors(item)
 
 
 def numbers_in(output: Any) -> int:

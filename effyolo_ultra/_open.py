@@ -1,4 +1,4 @@
-"""Opening whatever names a network: a model YAML, a checkpoint, a YOLO."""
+"""Opening whatever names a network, a model YAML, a checkpoint or a YOLO, and finding what is in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, TypeVar, Union
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from effyolo_ultra.weights.intact import check_intact, plain
 SIDES = (256, 640)  # of the images that a network is tried on: what Ultralytics builds with, and trains with
 
 Source = Union[str, "os.PathLike[str]", nn.Module, Any]
+M = TypeVar("M", bound=nn.Module)
 
 
 def open_model(source: Source) -> nn.Module:
@@ -46,6 +47,11 @@ def student(network: Any) -> Any:
     """Return the network that a training trains, out of what wraps it for several GPUs or for a teacher."""
     network = getattr(network, "module", network)
     return getattr(network, "student_model", network)
+
+
+def of_class(network: nn.Module, cls: type[M]) -> list[M]:
+    """Return the modules of a class in a network."""
+    return [module for module in network.modules() if isinstance(module, cls)]
 
 
 def is_for_int8(network: nn.Module) -> bool:

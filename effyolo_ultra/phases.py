@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from torch import nn
 
-from effyolo_ultra._open import student
+from effyolo_ultra._open import of_class, student
 from effyolo_ultra.errors import TrainingError
 from effyolo_ultra.nn._checks import check_int, check_number
 from effyolo_ultra.nn.backbone import TimmBackbone
@@ -35,7 +35,7 @@ def prepare_phases(trainer: Any, network: nn.Module) -> None:
     """
     trainer.args.freeze = typed(trainer.args.freeze)
     epochs, lr_mult = first_phase(trainer.args.freeze)
-    backbones = [module for module in network.modules() if isinstance(module, TimmBackbone)]
+    backbones = of_class(network, TimmBackbone)
     if epochs and not backbones:
         raise TrainingError(
             f"freeze={trainer.args.freeze} freezes a backbone of effyolo_ultra, but {trainer.args.model} has none:"

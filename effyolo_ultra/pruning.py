@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from effyolo_ultra._cut import MULTIPLE, cut_channels, of_class, outputs
-from effyolo_ultra._open import is_for_int8, open_checkpoint, refusing
+from effyolo_ultra._cut import MULTIPLE, cut_channels, outputs
+from effyolo_ultra._open import is_for_int8, of_class, open_checkpoint, refusing
 from effyolo_ultra._output import check_free, write_checkpoint
 from effyolo_ultra.document import image_channels
 from effyolo_ultra.errors import MissingPackageError, PruningError

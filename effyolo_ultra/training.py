@@ -5,23 +5,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from effyolo_ultra._open import student
+from effyolo_ultra._open import of_class, student
 from effyolo_ultra._output import WholeFile
 from effyolo_ultra.errors import WeightsError
 from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.nn.pretrained import STARTED_FROM, Pretrained
+from effyolo_ultra.nn.timm_body import batch_norms
 from effyolo_ultra.phases import prepare_phases
 from effyolo_ultra.weights.files import of_module
 from effyolo_ultra.weights.load import Report, put
-
-M = TypeVar("M", bound=nn.Module)
 
 
 def prepare_network(trainer: Any) -> None:
@@ -47,11 +46,6 @@ def save_whole(trainer: Any) -> None:
     """
     if any(type(module).__module__.startswith("effyolo_ultra.") for module in trainer.model.modules()):
         trainer.wdir, trainer.last, trainer.best = map(WholeFile, (trainer.wdir, trainer.last, trainer.best))
-
-
-def of_class(network: nn.Module, cls: type[M]) -> list[M]:
-    """Return the modules of a class in a network."""
-    return [module for module in network.modules() if isinstance(module, cls)]
 
 
 def start(module: Pretrained, network: nn.Module, trainer: Any) -> None:
@@ -124,8 +118,8 @@ def load_network(network: nn.Module, weights: Any, load: Callable[[], None]) -> 
 
 def is_trained(module: nn.Module) -> bool:
     """Whether a loop of a user has trained a module: its BatchNorms have counted more than a build can count."""
-    norms = of_class(module, nn.modules.batchnorm._BatchNorm)
-    return any(norm.num_batches_tracked is not None and norm.num_batches_tracked > 1 for norm in norms)
+    counts = [norm.num_batches_tracked for norm in batch_norms(module)]
+    return any(count is not None and count > 1 for count in counts)
 
 
 def check_pruned(network: nn.Module, source: nn.Module) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from effyolo_ultra._dry_run import SIZE, numbers_in, tensors
 from effyolo_ultra.checking.activation import default_activation_restored
 
 # Heads that a class of networks of their own goes with; all others go by the task.
@@ -50,7 +51,7 @@ def build_network(tasks: ModuleType, d: dict[str, Any], channels: int, nc: int |
 
 
 def measure(tasks: ModuleType, d: dict[str, Any], channels: int) -> tuple[int, list[int]]:
-    """Run the rows on an image of 256 x 256, as far as that goes without data.
+    """Run the rows on an image of SIZE x SIZE, as far as that goes without data.
 
     Returns:
         How many numbers all rows give, and the strides of the layers that the last row takes, as far as they are known.
@@ -58,16 +59,16 @@ def measure(tasks: ModuleType, d: dict[str, Any], channels: int) -> tuple[int, l
     count, given, strides = 0, [], []
     try:
         with default_activation_restored(), torch.device("meta"), torch.no_grad():
-            x = torch.empty(1, channels, 256, 256)
+            x = torch.empty(1, channels, SIZE, SIZE)
             layers = tasks.parse_model(copy.deepcopy(d), ch=channels, verbose=False)[0].eval()
             for layer in layers:
                 f = layer.f
                 x = [given[i] if given else x for i in f] if isinstance(f, list) else given[f] if given else x
                 if layer is layers[-1]:
-                    strides = [256 // t.shape[-1] for t in tensors(x)]
+                    strides = [SIZE // t.shape[-1] for t in tensors(x)]
                 x = layer(x)
                 given.append(x)
-                count += sum(t.numel() for t in tensors(x))
+                count += numbers_in(x)
     except Exception:  # is said when it is built
         pass
     return count, strides
@@ -134,17 +135,6 @@ def train_step(network: nn.Module, images: torch.Tensor) -> None:
         sum(output.sum() for output in outputs).backward()
     except Exception as error:
         raise FailedPass(None, error) from error
-
-
-def tensors(output: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors in nested lists and mappings."""
-    if isinstance(output, torch.Tensor):
-        yield output
-    elif isinstance(output, dict):
-        yield from tensors(list(output.values()))
-    elif isinstance(output, (list, tuple)):
-        for item in output:
-            yield from tensors(item)
 
 
 def trace(network: nn.Module, channels: int) -> None:

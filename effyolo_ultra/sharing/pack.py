@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from effyolo_ultra import __version__
+from effyolo_ultra._dry_run import tensors as tensors_in
 from effyolo_ultra._open import check_runs, check_whole, is_for_int8, refusing, student
 from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra.checking.passes import OF_HEAD, OF_TASK, silence
-from effyolo_ultra.checking.passes import tensors as tensors_in
 from effyolo_ultra.document import ModelDocument, image_channels
 from effyolo_ultra.errors import EffYoloError, SharingError, WeightsError
 from effyolo_ultra.nn.backbone_state import BackboneState
