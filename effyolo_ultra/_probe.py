@@ -60,8 +60,8 @@ class StockParser:
 
     def declare(self, index: int, module: nn.Module, output: Output) -> None:
         """Tell the stock parser what a row gives that it cannot know."""
-        channels = sum(output.values()) if isinstance(output, Pyramid) else output.channels
-        self.rows[index], self._channels[index] = declaration(channels), channels
+        self._channels[index] = counted_channels(output)
+        self.rows[index] = declaration(self._channels[index])
         self.given[index] = output
         ran = on_meta(output)
         inputs = [self.given[source] for source in self.sources[index][0]]
@@ -181,6 +181,11 @@ def lower(row: Row, document: ModelDocument, stands_for: Mapping[str, str]) -> l
     source, repeats, module, args = copy.deepcopy(document.written[row.index])
     args = [arg for arg in args if not (document.has_anchors and arg == "anchors")]
     return [source, repeats, stands_for.get(module, module), document.named(row.index, args)]
+
+
+def counted_channels(output: Output) -> int:
+    """Return the channels of an output as the stock parser counts them, those of all levels of a pyramid together."""
+    return sum(output.values()) if isinstance(output, Pyramid) else output.channels
 
 
 def on_meta(output: Output) -> Any:

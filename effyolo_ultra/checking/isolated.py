@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra._dry_run import SIZE, cannot_run, dry_run
-from effyolo_ultra._probe import StockParser, declaration
+from effyolo_ultra._probe import StockParser, counted_channels, declaration, on_meta
 from effyolo_ultra._refusals import is_layer
 from effyolo_ultra.checking.faults import faults_of, in_all, names_of_options
 from effyolo_ultra.checking.rows import RowChecks
@@ -48,15 +48,7 @@ class Value(NamedTuple):
 
 def value_of(output: Output) -> Value:
     """Return the value of a known output."""
-    if isinstance(output, Pyramid):
-        return Value(sum(output.values()), output, [tensor(c, 2**level) for level, c in output.items()])
-    return Value(output.channels, output, output.stride and tensor(output.channels, output.stride))
-
-
-def tensor(channels: int, stride: int) -> torch.Tensor:
-    """Return a feature map without memory."""
-    size = max(SIZE // stride, 1)
-    return torch.empty(1, channels, size, size, device="meta")
+    return Value(counted_channels(output), output, on_meta(output))
 
 
 TENSORS = tuple(value_of(Feature(*guess)) for guess in ((64, 8), (96, 16), (128, 32)))
