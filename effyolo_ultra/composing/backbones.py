@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from effyolo_ultra.composing.sizes import BACKBONE_OF_SCALE, EFFICIENTDET, nearest_efficientnet
 from effyolo_ultra.errors import nearest
+from effyolo_ultra.nn.backbone import EfficientNetBackbone
+from effyolo_ultra.nn.timm_models import check_timm_name, feature_maps, is_efficientnet
 
 EFFICIENTNET_LEVELS = (1, 2, 3, 4, 5)
 
@@ -77,9 +79,6 @@ def find_backbone(name: str | None, scale: str | None) -> Backbone:
     if name in EFFICIENTDET:
         return Backbone(f"EfficientNet-{name.upper()}", "EfficientNetBackbone", name, EFFICIENTNET_LEVELS, size or name)
 
-    from effyolo_ultra.nn.backbone import EfficientNetBackbone
-    from effyolo_ultra.nn.timm_models import is_efficientnet
-
     variants = EfficientNetBackbone.variants
     timm_name = check_model(variants.get(name, name), name, list(variants))
     module = "EfficientNetBackbone" if name in variants or "efficientnet" in name else "TimmBackbone"
@@ -95,8 +94,6 @@ def check_model(timm_name: str, name: str, variants: list[str]) -> str:
     """Return `timm_name` if timm has such a model."""
     import timm
 
-    from effyolo_ultra.nn.timm_models import check_timm_name
-
     if isinstance(name, str) and timm.is_model(timm_name):
         return check_timm_name(timm_name)
     raise ValueError(
@@ -111,8 +108,6 @@ def levels_of(timm_name: str) -> tuple[int, ...]:
     Raises:
         ValueError: If it gives none.
     """
-    from effyolo_ultra.nn.timm_models import feature_maps
-
     strides = {stage["reduction"] for stage in feature_maps(timm_name)}
     levels = tuple(level for level in range(1, 9) if 2**level in strides)
     if not levels:

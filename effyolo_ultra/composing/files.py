@@ -12,13 +12,11 @@ import torch
 import yaml
 from torch import nn
 
-from effyolo_ultra._dry_run import drop_batch_norms
+from effyolo_ultra._dry_run import SIZE, drop_batch_norms
 from effyolo_ultra._output import check_free, replacing
 from effyolo_ultra.document import listed
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.zoo import split_scale
-
-IMAGE = 256  # pixels, as where Ultralytics measures the strides
 
 # Words in a file's name by which Ultralytics takes another class than YOLO for it (`YOLO`, `yolo`).
 OTHER_CLASSES = ("yoloe", "-world", "fastsam", "sam_", "sam2_", "sam2.1_", "sam3", "yolo_nas")
@@ -126,6 +124,6 @@ def head_strides(layers: nn.Sequential) -> list[int]:
     drop_batch_norms(layers.eval())
     outputs: list[Any] = []
     for layer in layers[:-1]:
-        inputs = [outputs[source] if outputs else torch.zeros(1, 3, IMAGE, IMAGE) for source in listed(layer.f)]
+        inputs = [outputs[source] if outputs else torch.zeros(1, 3, SIZE, SIZE) for source in listed(layer.f)]
         outputs.append(layer(inputs if isinstance(layer.f, list) else inputs[0]))
-    return [IMAGE // outputs[source].shape[-1] for source in listed(layers[-1].f)]
+    return [SIZE // outputs[source].shape[-1] for source in listed(layers[-1].f)]

@@ -22,9 +22,10 @@ from effyolo_ultra.composing.sizes import (
     bifpn_size,
     pan_size,
 )
+from effyolo_ultra.nn._checks import check_choice, check_int, check_levels
+from effyolo_ultra.nn.bifpn import MOST_REPEATS
 
 COARSEST = 8  # Ultralytics measures the strides on an image of 256 x 256
-MOST_REPEATS = 8  # of BiFPN
 
 
 def compose(
@@ -59,8 +60,6 @@ def compose(
     Raises:
         ValueError: If there is no such part, or the parts do not go together.
     """
-    from effyolo_ultra.nn._checks import check_choice, check_int
-
     check_choice("task", task, TASKS)
     if scale is not None:
         check_choice("scale", scale, tuple(BACKBONE_OF_SCALE))
@@ -101,8 +100,6 @@ def compose(
 
 def check_range(levels: str | Sequence[int] | None) -> tuple[int, ...]:
     """Return levels as numbers, finest first."""
-    from effyolo_ultra.nn._checks import check_levels
-
     if levels is None:
         return (3, 4, 5)
     if isinstance(levels, str):
