@@ -30,7 +30,7 @@ def install() -> None:
     Does nothing when the environment variable EFFYOLO_ULTRA_NO_AUTOLOAD is set to anything but "", "0", "false", "no"
     or "off".
     """
-    if _opted_out():
+    if opted_out():
         return
     if _finder not in sys.meta_path:
         # A copy of this module that was dropped from sys.modules has left its own finder behind.
@@ -40,7 +40,8 @@ def install() -> None:
     _run_unfinished()
 
 
-def _opted_out() -> bool:
+def opted_out() -> bool:
+    """Whether the environment switches the hook off."""
     return os.environ.get(OPT_OUT, "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
@@ -53,7 +54,7 @@ class _Finder:
     def find_spec(self, fullname, path=None, target=None):
         if _unfinished:
             _run_unfinished()
-        if fullname not in HOOKS or _opted_out():
+        if fullname not in HOOKS or opted_out():
             return None
         from _thread import get_ident
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from effyolo_ultra._open import open_file, open_model
+from effyolo_ultra.checking.passes import coarsest_stride
 from effyolo_ultra.network import PARTS, Network, describe
 from effyolo_ultra.nn._checks import check_int
 from effyolo_ultra.origin import Checkpoint, Weights, checkpoint_of, weights_of
@@ -79,7 +80,7 @@ def trained_imgsz(models: Sequence[nn.Module], imgsz: int) -> int:
     from ultralytics.utils.checks import check_imgsz
 
     check_int("imgsz", imgsz)
-    grid = max(32, *(int(max(model.stride)) for model in models))
+    grid = max(map(coarsest_stride, models))
     return check_imgsz(imgsz, stride=grid, floor=grid, max_dim=1)
 
 

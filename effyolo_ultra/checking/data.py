@@ -207,7 +207,7 @@ def label_problems(rows: list[list[str]], task: str, data: Data) -> Iterator[str
     elif task == "obb" and any(n < 7 or n % 2 == 0 for n in columns):
         yield "labels are not for obb: each needs 9 numbers, a class and four corners"
     classes = [row[0] for row in rows]
-    if not all(c.replace(".", "", 1).isdigit() for c in classes):
+    if not all(c.replace(".", "", 1).isdecimal() for c in classes):
         yield "labels do not begin with the number of a class"
     elif classes and max(float(c) for c in classes) >= data.nc:
         yield f"labels have a class beyond the {data.nc} of the data (0 to {data.nc - 1})"

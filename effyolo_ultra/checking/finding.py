@@ -41,5 +41,4 @@ def merge(by_scale: dict[str, Sequence[Finding]]) -> list[Finding]:
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:
     """Return findings from the top of the file to its end; those about no line come last."""
-    known = [f for f in dict.fromkeys(findings)]
-    return sorted(known, key=lambda f: (f.line is None, f.line or 0, SEVERITIES.index(f.severity)))
+    return sorted(dict.fromkeys(findings), key=lambda f: (f.line is None, f.line or 0, SEVERITIES.index(f.severity)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from effyolo_ultra.checking.finding import SEVERITIES
 from effyolo_ultra.cli._parts import print_json, quiet, subcommand
 
 EXAMPLES = """\
@@ -45,9 +46,7 @@ def lines(file: str, findings: list[Any]) -> list[str]:
         where = file if finding.line is None else f"{file}:{finding.line}"
         row = "" if finding.row is None else f"row {finding.row}: "
         written.append(f"{where}: {finding.severity}: {row}{' '.join(finding.message.split())}")
-    counts = [
-        f"{n} {kind}{'' if n == 1 else 's'}" for kind in ("error", "warning", "note") if (n := count(findings, kind))
-    ]
+    counts = [f"{n} {kind}{'' if n == 1 else 's'}" for kind in SEVERITIES if (n := count(findings, kind))]
     return [*written, f"{file}: {', '.join(counts) or 'no errors'}"]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from effyolo_ultra._autoload import HOOKS, OPT_OUT
+from effyolo_ultra._autoload import HOOKS, OPT_OUT, opted_out
 from effyolo_ultra.doctor.finding import Finding
 
 STARTUP_FILE = "effyolo_ultra.pth"
@@ -77,7 +77,7 @@ def of_interpreter(found: dict[str, Any]) -> Iterator[Finding]:
     else:
         text = f"there is no {STARTUP_FILE} in site-packages, so `yolo` does not know the modules"
         yield Finding("hook", "start-up file", "problem", text, REINSTALL)
-    if os.environ.get(OPT_OUT, "").strip().lower() not in ("", "0", "false", "no", "off"):
+    if opted_out():
         text = f"switched off: {OPT_OUT} is set to {os.environ[OPT_OUT]!r}"
         yield Finding("hook", "hook", "problem", text, f"unset {OPT_OUT}, or call effyolo_ultra.register()")
         return

@@ -47,9 +47,6 @@ class TimmBackbone(BackboneState):
 
     title = "backbone"
     held = False  # whether all of it is frozen for now, in a training that begins so
-    folded: Sequence[
-        tuple[str, str]
-    ] = ()  # the convolutions that do the work of a BatchNorm since `fuse`, and its name
 
     def __init__(
         self,

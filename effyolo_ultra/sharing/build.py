@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import nn
 
+from effyolo_ultra._dry_run import SIZE
 from effyolo_ultra.checking.activation import parse_activation
 from effyolo_ultra.checking.limits import MAX_CHANNELS, too_many_layers, too_many_rows
 from effyolo_ultra.checking.passes import OF_HEAD, OF_TASK, build_network, silence
@@ -22,8 +23,7 @@ from effyolo_ultra.nn.light_head import WITH_TEXT, light_heads
 from effyolo_ultra.registry import known_modules
 from effyolo_ultra.sharing.contents import MODEL
 
-SIDE = 256  # of the image with which Ultralytics learns the strides of a network that it builds
-MAX_VALUES = 2**26  # in one feature map of that image; the largest of the zoo has 3 million
+MAX_VALUES = 2**26  # in one feature map of an image of SIZE x SIZE; the largest of the zoo has 3 million
 
 
 def to_yaml(document: dict[str, Any]) -> bytes:
@@ -90,7 +90,7 @@ def plan(document: dict[str, Any], task: str) -> nn.Module:
             hooks = [module.register_forward_hook(refuse_large_feature_maps) for module in network.modules()]
             network.train()
             network.model[-1].inplace = True
-            network(torch.empty(2, document["channels"], SIDE, SIDE))
+            network(torch.empty(2, document["channels"], SIZE, SIZE))
     except (ModelYAMLError, SharingError):
         raise
     except Exception as error:  # whatever the modules make of args that are none of theirs

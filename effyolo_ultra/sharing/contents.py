@@ -10,7 +10,8 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from effyolo_ultra.checking.limits import MAX_BYTES
@@ -54,6 +55,15 @@ def read(path: Path) -> dict[str, bytes]:
         if name not in files:
             raise SharingError(f"'{path}' is no shared variant, or not all of it: {name} is missing")
     return files
+
+
+@contextmanager
+def about(variant: object) -> Iterator[None]:
+    """While in this context, an error says which variant it is about."""
+    try:
+        yield
+    except SharingError as error:
+        raise SharingError(f"'{variant}': {error}") from error
 
 
 def check_names(path: Path, names: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from effyolo_ultra._output import naming
 from effyolo_ultra.errors import EffYoloError, SharingError
-from effyolo_ultra.sharing.contents import LIMITS, NEEDED, check_size, read, write_folder
+from effyolo_ultra.sharing.contents import LIMITS, NEEDED, about, check_size, read, write_folder
 from effyolo_ultra.weights._sources import http_status
 
 
@@ -100,7 +100,7 @@ def pull(
             check_there(repo, {file.rfilename: file.size or 0 for file in info.siblings or ()})
             snapshot = api.snapshot_download(repo, revision=info.sha, cache_dir=folder, allow_patterns=sorted(LIMITS))
         files = {path.name: path.read_bytes() for path in Path(snapshot).iterdir() if path.name in LIMITS}
-    with of(repo):
+    with about(repo):
         network, metadata = network_of(files, repo)
     save(network, metadata, output, overwrite)
     return output
@@ -114,7 +114,7 @@ def files_to_push(variant: Path, repo: str) -> dict[str, bytes]:
     if variant.suffix == ".pt":
         return pack_files(variant, repo.partition("/")[2])
     files = read(variant)
-    with of(variant):
+    with about(variant):
         network_of(files)
     return files
 
@@ -181,12 +181,3 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-@contextmanager
-def of(variant: object) -> Iterator[None]:
-    """While in this context, an error says which variant it is about."""
-    try:
-        yield
-    except SharingError as error:
-        raise SharingError(f"'{variant}': {error}") from error

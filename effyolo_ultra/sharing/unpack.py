@@ -16,7 +16,7 @@ from effyolo_ultra._plugins import VARIABLE
 from effyolo_ultra.errors import SharingError
 from effyolo_ultra.nn.pretrained import Pretrained
 from effyolo_ultra.sharing import build, tensors
-from effyolo_ultra.sharing.contents import CARD, METADATA, MODEL, WEIGHTS, read
+from effyolo_ultra.sharing.contents import CARD, METADATA, MODEL, WEIGHTS, about, read
 from effyolo_ultra.sharing.metadata import Metadata, from_json
 from effyolo_ultra.user_modules import USER_MODULES
 
@@ -41,10 +41,8 @@ def unpack(variant: str | os.PathLike[str], output: str | os.PathLike[str], *, o
     """
     output = check_output(output, overwrite)
     files = read(Path(variant))
-    try:
+    with about(variant):
         network, metadata = network_of(files, Path(variant).stem)
-    except SharingError as error:
-        raise SharingError(f"'{variant}': {error}") from error
     save(network, metadata, output, overwrite)
     return output
 
