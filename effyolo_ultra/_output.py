@@ -70,7 +70,8 @@ def naming(path: Path) -> Iterator[None]:
 class WholeFile(type(Path())):
     """A path whose `write_bytes` replaces the file in one step: whatever ends it, the old file is there or the new one.
 
-    One process writes it, so what a kill has left beside it is replaced by the next writing.
+    Where it cannot be replaced, it is written in place. One process writes it, so what a kill has left beside it is
+    replaced by the next writing.
     """
 
     def write_bytes(self, data: bytes) -> int:
@@ -80,10 +81,11 @@ class WholeFile(type(Path())):
             try:
                 written = beside.write_bytes(data)
                 os.replace(beside, self)
-            except BaseException:
+            except PermissionError:  # Windows replaces no file that somebody reads, but lets it be written
+                written = Path(self).write_bytes(data)
+            finally:
                 with suppress(OSError):
                     beside.unlink()
-                raise
         return written
 
     def __reduce__(self):

@@ -81,6 +81,19 @@ def test_what_cannot_take_its_place_leaves_the_old_folder(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == [path] and (path / "README.md").read_text() == "old"
 
 
+def test_file_that_cannot_be_replaced_is_written(tmp_path, monkeypatch):
+    """As on Windows, where no file is replaced while somebody reads it."""
+
+    def busy(source, target):
+        raise PermissionError(13, "in use")
+
+    path = WholeFile(tmp_path / "last.pt")
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "replace", busy)
+    assert path.write_bytes(b"newer") == 5
+    assert os.listdir(tmp_path) == ["last.pt"] and path.read_bytes() == b"newer"
+
+
 def test_a_pickle_knows_a_plain_path(tmp_path):
     path = WholeFile(tmp_path) / "last.pt"
     path.write_bytes(b"1")
