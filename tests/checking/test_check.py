@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+import torch
 import yaml
 from torch import nn
 from ultralytics import YOLO
@@ -87,8 +88,9 @@ BROKEN = [
 @pytest.mark.parametrize(("text", "expected"), [c[1:] for c in BROKEN], ids=[c[0] for c in BROKEN])
 def test_error_has_its_line_and_the_words_of_a_training(model_yaml, text, expected):
     file = model_yaml(text)
-    default_act = Conv.default_act
+    default_act, random_state = Conv.default_act, torch.get_rng_state()
     errors = [f for f in effyolo_ultra.check(file) if f.severity == "error"]
+    assert torch.equal(torch.get_rng_state(), random_state)
     assert len(errors) == len(expected)
     for found, (line, fragment) in zip(errors, expected):
         assert found.line == line and fragment in found.message
