@@ -22,7 +22,7 @@ from effyolo_ultra.checking.activation import default_activation_restored, parse
 from effyolo_ultra.checking.limits import MAX_ELEMENTS, MAX_PARAMETERS
 from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.nn.light_head import WITH_TEXT
-from effyolo_ultra.row import Feature, Output, Pyramid, Row
+from effyolo_ultra.row import Feature, Output, Pyramid, Row, no_feature_map
 
 
 class StockParser:
@@ -86,7 +86,7 @@ class StockParser:
             layers = self.build_rows([*rows, *([i, 1, "nn.BatchNorm2d", []] for i in unknown)], "meta")
         except Exception:
             self.build_rows(rows, "meta")  # fails too, unless it is a probe that cannot be built
-            asked_by.error(f"layer {index} gives no single feature map (N, C, H, W).")
+            asked_by.error(no_feature_map(index))
         self._run(layers[: index + 1])
         self._channels.update((i, probe.num_features) for i, probe in zip(unknown, layers[index + 1 :]))
 
@@ -140,7 +140,7 @@ class StockParser:
     def _stride(self, index: int, asked_by: Row) -> int | None:
         ran = self._ran[index]
         if ran is not None and not (isinstance(ran, torch.Tensor) and ran.ndim == 4):
-            asked_by.error(f"layer {index} gives no single feature map (N, C, H, W).")
+            asked_by.error(no_feature_map(index))
         return SIZE // ran.shape[-2] if ran is not None and SIZE % ran.shape[-2] == 0 else None
 
     @cached_property

@@ -59,6 +59,7 @@ class Row:
 
     Attributes:
         index: Number of the row, as in the model table.
+        module: Name of its module.
         sources: Absolute index of each source row; -1 is the image.
         is_list: Whether `from` is written as a list.
         repeats: Repeats as written, not scaled.
@@ -159,3 +160,8 @@ def pyramid_needs_level(source: int, given: Pyramid) -> str:
         f"layer {source} gives a pyramid ({levels}), not one tensor: put a row "
         f"[{source}, 1, PyramidLevel, [{next(iter(given))}]] between, and take that."
     )
+
+
+def no_feature_map(source: int) -> str:
+    """Say that `source` gives neither one tensor nor a pyramid."""
+    return f"layer {source} gives no single feature map (N, C, H, W)."

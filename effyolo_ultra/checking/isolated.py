@@ -27,7 +27,7 @@ from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.parser import build
 from effyolo_ultra.registry import MODULES
-from effyolo_ultra.row import Feature, Output, Pyramid, Row, pyramid_needs_level
+from effyolo_ultra.row import Feature, Output, Pyramid, Row, no_feature_map, pyramid_needs_level
 
 WORLDS = 3
 
@@ -150,7 +150,7 @@ class Isolated:
     def _registered(self, row: Row, inputs: Sequence[Value]) -> Value:
         for source, value in zip(row.sources, inputs):
             if value.output is None:
-                row.error(f"layer {source} gives no single feature map (N, C, H, W).")
+                row.error(no_feature_map(source))
         row = dataclasses.replace(row, inputs=[value.output for value in inputs], activation=self.parser.activation)
         return value_of(build(self.modules[row.module], row).output)
 
