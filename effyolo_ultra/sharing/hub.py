@@ -11,7 +11,7 @@ from pathlib import Path
 from effyolo_ultra._output import naming
 from effyolo_ultra.errors import EffYoloError, SharingError
 from effyolo_ultra.sharing.contents import LIMITS, NEEDED, about, check_size, read, write_folder
-from effyolo_ultra.weights._sources import http_status
+from effyolo_ultra.weights._sources import http_status, is_of_this_machine
 
 
 def push(
@@ -151,8 +151,7 @@ def said(action: str, repo: str, revision: str | None = None) -> Iterator[None]:
     except (EffYoloError, FileExistsError):
         raise
     except Exception as error:
-        # A full disk or a folder without write permission says itself what is wrong.
-        if isinstance(error, OSError) and error.errno and not isinstance(error, (ConnectionError, TimeoutError)):
+        if is_of_this_machine(error):
             raise
         status = next((s for e in chain(error) if (s := http_status(e))), None)
         login = "log in with `hf auth login`, set HF_TOKEN, or give a token (token=, --token)"

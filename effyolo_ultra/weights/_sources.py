@@ -110,3 +110,9 @@ class UrlFile:
 def http_status(error: BaseException) -> int | None:
     """Return the HTTP status that an error of huggingface_hub or urllib stands for, None if no server answered."""
     return getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
+
+
+def is_of_this_machine(error: BaseException) -> bool:
+    """Whether an error is of a file here, such as a full disk: it says itself what is wrong."""
+    of_network = isinstance(error, (ConnectionError, TimeoutError))
+    return isinstance(error, OSError) and bool(error.errno) and not of_network

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from effyolo_ultra._output import naming
 from effyolo_ultra.errors import WeightsError, WeightsUnreachableError, nearest
-from effyolo_ultra.weights._sources import HubFile, UrlFile, http_status
+from effyolo_ultra.weights._sources import HubFile, UrlFile, http_status, is_of_this_machine
 
 T = TypeVar("T")
 
@@ -39,8 +39,7 @@ def fetch(model_name: str) -> Path:
         with naming(source.cache):
             return source.download(answer)
     except Exception as error:
-        # A full disk or a folder without write permission says itself what is wrong.
-        if isinstance(error, OSError) and error.errno and not isinstance(error, (ConnectionError, TimeoutError)):
+        if is_of_this_machine(error):
             raise
         raise _not_fetched(model_name, source, error) from error
 
