@@ -25,11 +25,11 @@ from effyolo_ultra._refusals import check_file_size, check_is_data, check_names,
 from effyolo_ultra._table import replace_lines, table_line
 from effyolo_ultra.checking.limits import MAX_PARAMETERS, WIDE, largest_number
 from effyolo_ultra.document import ModelDocument
-from effyolo_ultra.errors import ModelYAMLError, UnknownNameError, nearest
+from effyolo_ultra.errors import ModelYAMLError, UnknownNameError
 from effyolo_ultra.nn.light_head import light_heads, lighten
 from effyolo_ultra.registry import ALIASES
 from effyolo_ultra.row import Built, Pyramid, Row, pyramid_needs_level
-from effyolo_ultra.zoo import check_scale_letter, list_models
+from effyolo_ultra.zoo import check_scale_letter, nearest_models
 
 
 def parse_model(
@@ -100,13 +100,10 @@ def load_model_yaml(
     check_file_size(Path(path), ours)
     try:
         d = stock(path)
-    except FileNotFoundError as error:
-        stock_models = Path(tasks.__file__).parents[1] / "cfg" / "models"
-        others = [file.name for file in (*Path(path).parent.glob("*.y*ml"), *stock_models.rglob("*.yaml"))]
-        hint = nearest(Path(path).name, [*list_models(), *others])
-        if hint:
+    except FileNotFoundError:
+        if hint := nearest_models(str(path), tasks):
             raise UnknownNameError(f"there is no model '{path}', neither as a file nor in the zoo.{hint}") from None
-        raise error
+        raise
     except OSError:
         raise
     except Exception as error:  # each version refuses in its own way what is no YAML or no mapping

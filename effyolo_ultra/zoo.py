@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import yaml
 
@@ -54,6 +55,13 @@ def check_scale_letter(name: str) -> None:
     if letter and path and letter not in scales(path) and not Path(name).exists() and not Path(base).exists():
         size = f"the scales {', '.join(scales(path))}" if scales(path) else f"one size only, and is called '{base}'"
         raise UnknownNameError(f"there is no model '{name}': it has {size}.")
+
+
+def nearest_models(name: str, tasks: ModuleType) -> str:
+    """Say which models are near to a name: of the zoo, of its folder, of Ultralytics; '' if none is."""
+    stock = Path(tasks.__file__).parents[1] / "cfg" / "models"
+    files = [file.name for file in (*Path(name).parent.glob("*.y*ml"), *stock.rglob("*.yaml"))]
+    return nearest(Path(name).name, [*list_models(), *files])
 
 
 def find(name: str, *kinds: str) -> Path | None:

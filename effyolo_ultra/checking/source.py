@@ -12,8 +12,8 @@ import yaml
 
 from effyolo_ultra.checking.finding import Finding
 from effyolo_ultra.checking.limits import MAX_BYTES, MAX_DEPTH, MAX_NODES
-from effyolo_ultra.errors import UnknownNameError, nearest
-from effyolo_ultra.zoo import check_scale_letter, find, list_models, split_scale
+from effyolo_ultra.errors import UnknownNameError
+from effyolo_ultra.zoo import check_scale_letter, find, nearest_models, split_scale
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # as Ultralytics does; both never make an object of a class
 
@@ -84,9 +84,7 @@ def locate(name: str) -> tuple[Path, str]:
     for candidate in dict.fromkeys((name, bare, split_scale(name)[0])):
         if found := find(candidate, "models") or tasks.check_yaml(candidate, hard=False):
             return Path(found), letter
-    stock = (Path(tasks.__file__).parents[1] / "cfg" / "models").rglob("*.yaml")
-    others = [path.name for path in (*Path(name).parent.glob("*.y*ml"), *stock)]
-    hint = nearest(Path(name).name, [*list_models(), *others])
+    hint = nearest_models(name, tasks)
     raise UnknownNameError(f"there is no model '{name}', neither as a file nor in the zoo.{hint}")
 
 
