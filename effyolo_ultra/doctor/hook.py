@@ -113,7 +113,7 @@ def command() -> Finding:
     probe = "import json, sys; print(json.dumps({'started': 'effyolo_ultra._autoload' in sys.modules}))"
     try:
         started = ask(python, probe)["started"]
-    except (OSError, RuntimeError, ValueError):
+    except (OSError, RuntimeError, ValueError, subprocess.TimeoutExpired):
         started = False
     if started:
         return Finding("hook", "yolo command", "note", f"{script} is of another environment, which has the modules too")

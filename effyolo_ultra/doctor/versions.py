@@ -19,6 +19,7 @@ OPTIONAL = {
     "onnxruntime": "running ONNX files",
     "openvino": "export to OpenVINO and running its files",
     "torch-pruning": "effyolo prune",
+    "grad-cam": "effyolo features --cam",
 }
 
 
