@@ -13,7 +13,12 @@ from typing import Any
 
 
 def check_free(path: Path, overwrite: bool, contents: Collection[str] = ()) -> None:
-    """Refuse a path that is in use, or in no folder; a folder is only replaced if it holds nothing but `contents`."""
+    """Refuse a path that is in use, or in no folder; a folder is only replaced if it holds nothing but `contents`.
+
+    What has no `contents` is a file, and replaces no folder.
+    """
+    if path.is_dir() and not contents:
+        raise FileExistsError(f"'{path}' is a folder; choose another name")
     if path.exists() and not overwrite:
         raise FileExistsError(
             f"'{path}' is there already; choose another name, or ask to replace it (overwrite=True, --overwrite)"

@@ -52,8 +52,6 @@ def check_output(output: str | os.PathLike[str], overwrite: bool) -> Path:
     path = Path(output)
     if path.suffix != ".pt":
         raise SharingError(f"a checkpoint ends in .pt, not '{path.name}'")
-    if path.is_dir():
-        raise FileExistsError(f"'{path}' is a folder; choose another name")
     check_free(path, overwrite)
     return path
 
