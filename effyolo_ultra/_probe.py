@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from effyolo_ultra._dry_run import SIZE, cannot_run, dry_run, numbers_in
+from effyolo_ultra._trial import stride
 from effyolo_ultra.checking.activation import default_activation_restored, parse_activation
 from effyolo_ultra.checking.limits import MAX_ELEMENTS, MAX_PARAMETERS
 from effyolo_ultra.document import ModelDocument
@@ -141,7 +142,7 @@ class StockParser:
         ran = self._ran[index]
         if ran is not None and not (isinstance(ran, torch.Tensor) and ran.ndim == 4):
             asked_by.error(no_feature_map(index))
-        return SIZE // ran.shape[-2] if ran is not None and SIZE % ran.shape[-2] == 0 else None
+        return None if ran is None else stride(ran, SIZE)
 
     @cached_property
     def activation(self) -> nn.Module | None:

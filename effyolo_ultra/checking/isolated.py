@@ -19,6 +19,7 @@ from torch import nn
 from effyolo_ultra._dry_run import SIZE, cannot_run, dry_run
 from effyolo_ultra._probe import StockParser, counted_channels, declaration, on_meta
 from effyolo_ultra._refusals import is_layer
+from effyolo_ultra._trial import stride
 from effyolo_ultra.checking.faults import faults_of, in_all, names_of_options
 from effyolo_ultra.checking.rows import RowChecks
 from effyolo_ultra.document import ModelDocument
@@ -192,8 +193,7 @@ class Isolated:
             return Value(channels, Feature(channels) if known else None, None)
         if not (known and isinstance(given, torch.Tensor) and given.ndim == 4):
             return Value(channels, None, given)
-        height = given.shape[-2]
-        return Value(channels, Feature(channels, SIZE // height if SIZE % height == 0 else None), given)
+        return Value(channels, Feature(channels, stride(given, SIZE)), given)
 
 
 def variant(output: Output, by: int) -> Value:
