@@ -48,8 +48,7 @@ def patch_tasks(tasks: ModuleType) -> None:
     from ultralytics.utils import checks
 
     from effyolo_ultra._plugins import load_user_modules
-    from effyolo_ultra.registry import IN_CHECKPOINTS, MODULES, WITH_FUSE
-    from effyolo_ultra.user_modules import USER_MODULES
+    from effyolo_ultra.registry import IN_CHECKPOINTS, MODULES, WITH_FUSE, known_modules
 
     # The only place where Ultralytics turns a model YAML into layers.
     stock_parse_model = wrappable(tasks, "parse_model", "d", "ch", "verbose")
@@ -64,8 +63,8 @@ def patch_tasks(tasks: ModuleType) -> None:
     if not stock_parse_model:
         return
 
-    # An Ultralytics that has a module of the same name, such as a fork, keeps its own.
-    modules = {name: cls for name, cls in MODULES.items() if vars(tasks).setdefault(name, cls) is cls}
+    for name, cls in MODULES.items():
+        vars(tasks).setdefault(name, cls)  # an Ultralytics that has one of this name, such as a fork, keeps its own
     if hasattr(tasks.torch.serialization, "add_safe_globals"):  # for ULTRALYTICS_SAFE_LOAD; torch has it since 2.4
         tasks.torch.serialization.add_safe_globals(IN_CHECKPOINTS)
 
@@ -75,13 +74,13 @@ def patch_tasks(tasks: ModuleType) -> None:
         from effyolo_ultra.parser import parse_model
 
         with BUILDING:
-            return parse_model(stock_parse_model, tasks, {**modules, **USER_MODULES}, d, ch, verbose)
+            return parse_model(stock_parse_model, tasks, known_modules(tasks), d, ch, verbose)
 
     @functools.wraps(stock_yaml_model_load)
     def yaml_model_load(path: str | Path) -> dict[str, Any]:
         from effyolo_ultra.parser import load_model_yaml
 
-        return load_model_yaml(stock_yaml_model_load, tasks, {**modules, **USER_MODULES}, path)
+        return load_model_yaml(stock_yaml_model_load, tasks, known_modules(tasks), path)
 
     @functools.wraps(stock_guess_model_task)
     def guess_model_task(model: Any) -> str:
