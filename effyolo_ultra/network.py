@@ -121,6 +121,8 @@ def describe(source: Source, imgsz: int = 640) -> Network:
         ValueError: If the network does not take images of this size.
         EffYoloError: As `open_model`.
     """
+    from ultralytics.nn.tasks import guess_model_task
+
     check_int("imgsz", imgsz)
     model = open_model(source)
     # Without data: a pass on the meta device computes shapes only, in a moment for the largest network too.
@@ -150,9 +152,7 @@ def describe(source: Source, imgsz: int = 640) -> Network:
     if isinstance(source, (str, os.PathLike)):
         name = Path(source).name
     given = {-1: ()} | {layer.index: layer.strides for layer in layers}
-    strides = tuple(stride for source in layers[-1].sources for stride in given[source])
-    from ultralytics.nn.tasks import guess_model_task
-
+    strides = tuple(stride for index in layers[-1].sources for stride in given[index])
     return Network(
         name,
         getattr(model, "task", None) or guess_model_task(model),

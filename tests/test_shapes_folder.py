@@ -185,7 +185,7 @@ def test_refuses_what_it_would_have_to_replace(tmp_path, prepare, message):
         (
             {"task": "segmemt"},
             ValueError,
-            "task must be one of detect, segment, pose, obb, not 'segmemt'.*mean 'segment'",
+            "task must be one of detect, segment, pose, obb, not 'segmemt'.*mean segment",
         ),
         ({"task": None}, ValueError, "task must be one of"),
         ({"train": 0}, ValueError, "train must be from 1 to 1000000, not 0"),

@@ -161,7 +161,7 @@ def add_timm(graph: Graph, module: TimmBackbone, layer: Layer, sources: list[Por
         channels[int(level_of(stage["reduction"]))] = stage["num_chs"]
     given = {level: shape.channels for level, shape in zip(module.levels, layer.outputs)}
     ports: dict[int, Port] = {}
-    for level in sorted(channel for channel in {*channels, *given} if channel <= max(given)):
+    for level in sorted(level for level in {*channels, *given} if level <= max(given)):
         count = given.get(level, None if is_pruned else channels.get(level))
         text = ["stage"] if count is None else [f"{count} ch"]
         ports[level] = graph.add(Box("backbone", text, (level, level)), sources)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import operator
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from effyolo_ultra.errors import nearest
 from effyolo_ultra.shapes.folder import new_folder, only_one, remove_leftovers
 from effyolo_ultra.shapes.labels import TASKS, label_lines
 from effyolo_ultra.shapes.paint import paint_scene
@@ -84,9 +84,8 @@ def make_shapes(
 
 def _checked_task(task: str) -> str:
     if task not in TASKS:
-        near = difflib.get_close_matches(str(task), TASKS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"make_shapes: task must be one of {', '.join(TASKS)}, not {task!r}{hint}")
+        hint = nearest(str(task), TASKS)
+        raise ValueError(f"make_shapes: task must be one of {', '.join(TASKS)}, not {task!r}.{hint}")
     return task
 
 

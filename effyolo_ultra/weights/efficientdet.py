@@ -22,11 +22,11 @@ FIRST_LEVEL = 3  # of every model that effdet has; a checkpoint does not say it
 def without_bench(content: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return the tensors of a model that was saved inside of its training bench under the names of the model alone."""
     prefix = next((m[1] for name in content if (m := re.match(r"((?:model\.)+)backbone\.", name))), "")
-    return {name[len(prefix) :]: t for name, t in content.items() if name.startswith(prefix)}
+    return part(content, prefix)
 
 
 def part(content: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors of one part of a model, 'backbone.' or 'fpn.', by their names in it."""
+    """Return the tensors of one part of a model, such as 'backbone.' or 'fpn.', by their names in it."""
     return {name[len(prefix) :]: tensor for name, tensor in content.items() if name.startswith(prefix)}
 
 
