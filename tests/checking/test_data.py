@@ -6,6 +6,7 @@ import pytest
 from small_data import write_small_data
 
 import effyolo_ultra
+from effyolo_ultra.checking.data import Data, label_problems
 
 ROWS = """nc: {nc}
 {extra}
@@ -84,6 +85,9 @@ def test_keypoints(model, data):
 def test_class_beyond_the_data(model, data):
     found = effyolo_ultra.check(model(nc=1), data(names=["circle"]))
     assert [f.severity for f in found][:1] and "a class beyond the 1 of the data" in found[0].message
+    assert list(label_problems([["²", *"1111"]], "detect", Data("data", 3, 3, None, ()))) == [
+        "labels do not begin with the number of a class"
+    ]
 
 
 def test_data_that_are_not_here_are_not_fetched(model, data, tmp_path):
