@@ -81,6 +81,13 @@ def test_what_cannot_take_its_place_leaves_the_old_folder(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == [path] and (path / "README.md").read_text() == "old"
 
 
+def test_file_replaces_no_folder(tmp_path):
+    (tmp_path / "best.pt").mkdir()
+    with pytest.raises(FileExistsError, match=r"best.pt' is a folder"), replacing(tmp_path / "best.pt", overwrite=True):
+        pass
+    assert (tmp_path / "best.pt").is_dir()
+
+
 def test_file_that_cannot_be_replaced_is_written(tmp_path, monkeypatch):
     """As on Windows, where no file is replaced while somebody reads it."""
 
