@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import importlib.metadata
@@ -147,9 +148,10 @@ def check_network(network: nn.Module, checkpoint: Mapping[str, Any], model: Path
 def license_text() -> bytes:
     """Return the text of the licence, which Ultralytics is installed with."""
     for package in ("effyolo-ultra", "ultralytics"):
-        for file in importlib.metadata.files(package) or ():
-            if file.name == "LICENSE":
-                return Path(str(file.locate())).read_bytes()
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # in a checkout that is only importable
+            for file in importlib.metadata.files(package) or ():
+                if file.name == "LICENSE":
+                    return Path(str(file.locate())).read_bytes()
     raise SharingError("the installed ultralytics has no LICENSE file; install it from PyPI")
 
 
