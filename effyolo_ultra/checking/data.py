@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from effyolo_ultra.checking.limits import MAX_CHANNELS
 LABEL_FILES = 20  # to look at, of the first images; the trainer looks at all of them
 WITH_LABELS = ("detect", "segment", "pose", "obb")  # tasks with a text file of labels for each image
 MISSING = re.compile(r"missing path '(.+?)'")  # in what Ultralytics says of images that are not there
+READING = threading.Lock()  # held by a thread that reads a data YAML: a function of Ultralytics is another one then
 MOST_IMAGES = 10_000  # to list, in the order of the folder, before the first ones are taken
 
 
@@ -122,11 +124,12 @@ def read_folder(name: str) -> Data:
 @contextmanager
 def no_font(utils: Any) -> Iterator[None]:
     """While in this context, reading a data YAML does not download the font of Ultralytics' plots."""
-    check_font, utils.check_font = utils.check_font, lambda *_, **__: None
-    try:
-        yield
-    finally:
-        utils.check_font = check_font
+    with READING:
+        check_font, utils.check_font = utils.check_font, lambda *_, **__: None
+        try:
+            yield
+        finally:
+            utils.check_font = check_font
 
 
 def check_data(data: Data, d: dict[str, Any], task: str) -> Iterator[tuple[str | None, Finding]]:

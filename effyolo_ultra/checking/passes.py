@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,17 +77,21 @@ def measure(tasks: ModuleType, d: dict[str, Any], channels: int) -> tuple[int, l
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """While in this context, neither Ultralytics nor torch says anything: it would be said of a network for a check."""
+    """While in this context, Ultralytics and torch say nothing in this thread: it would be of a network for a check."""
     from ultralytics.utils import LOGGER
 
-    level = LOGGER.level
-    LOGGER.setLevel(logging.CRITICAL)
+    thread = threading.get_ident()
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    LOGGER.addFilter(of_others)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        LOGGER.setLevel(level)
+        LOGGER.removeFilter(of_others)
 
 
 def coarsest_stride(network: nn.Module) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from effyolo_ultra.nn.timm_body import build_body
 if TYPE_CHECKING:
     from effyolo_ultra.nn.backbone import TimmBackbone
 
+LOADING = threading.Lock()  # held by a thread that has changed the level of timm's logger
 MARK = 2**20  # above any number that an untrained model holds, and exact in float32 with a tensor's index added
 
 
@@ -97,12 +99,13 @@ def loaded_by_timm(
 def no_warnings_of_timm() -> Iterator[None]:
     """Keep timm from warning of names that the report lists."""
     logger = logging.getLogger("timm")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    with LOADING:
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def shortened(names: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Conv
+from ultralytics.utils import LOGGER
 
 import effyolo_ultra
 from effyolo_ultra.checking import limits
-from effyolo_ultra.checking.passes import FailedPass, build_network, trace
+from effyolo_ultra.checking.passes import FailedPass, build_network, silence, trace
 from effyolo_ultra.errors import ModelYAMLError, UnknownNameError
 
 OURS = """nc: 2
@@ -348,3 +350,12 @@ def test_missing_file_is_named():
 def test_what_is_checked_is_what_yaml_says(model_yaml):
     d = yaml.safe_load(OURS + HEAD)
     assert effyolo_ultra.check(model_yaml(json.dumps(d))) == []  # JSON is YAML
+
+
+def test_only_the_thread_of_a_check_is_silent(lines):
+    with silence():
+        LOGGER.warning("of a network for a check")
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(LOGGER.warning, "of a training")
+    LOGGER.warning("afterwards")
+    assert lines == ["of a training", "afterwards"]
