@@ -152,6 +152,13 @@ def test_folders(tmp_path):
     assert (found.state, found.advice) == ("problem", "move") and "a file of this name" in found.text
 
 
+def test_folder_on_a_drive_that_is_gone(monkeypatch, tmp_path):
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    found = machine.folder("runs_dir", tmp_path / "runs", "move", "problem")
+    assert found.state == "problem" and f"there is no {tmp_path.anchor}" in found.text
+    assert machine.disk(tmp_path / "runs").state == "note"
+
+
 @pytest.mark.parametrize(("least", "too_little", "state"), [(0, 0, "ok"), (1e9, 0, "warning"), (1e9, 1e9, "problem")])
 def test_disk(monkeypatch, tmp_path, least, too_little, state):
     monkeypatch.setattr(machine, "LITTLE_GB", least)

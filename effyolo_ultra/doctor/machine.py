@@ -44,18 +44,28 @@ def gpu() -> Finding:
 
 def folder(name: str, path: Path, advice: str, state: str) -> Finding:
     """Return the finding on a folder to write into, which may not be there yet."""
-    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    there = nearest_there(path)
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return Finding("machine", name, "ok", str(path))
+    if not there.exists():
+        return Finding("machine", name, state, f"{path} cannot be written: there is no {there}", advice)
     reason = "no permission to write" if there.is_dir() else "there is a file of this name"
     return Finding("machine", name, state, f"{path} cannot be written: {reason} at {there}", advice)
 
 
 def disk(path: Path) -> Finding:
     """Return the finding on the space that is left where runs are written."""
-    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    there = nearest_there(path)
+    if not there.exists():
+        return Finding("machine", "disk", "note", f"not looked at: there is no {there}")
     free = shutil.disk_usage(there).free / 1e9
     text = f"{free:.1f} GB free at {there}"
     if free >= LITTLE_GB:
         return Finding("machine", "disk", "ok", text)
     return Finding("machine", "disk", "problem" if free < TOO_LITTLE_GB else "warning", text, "make room on this disk")
+
+
+def nearest_there(path: Path) -> Path:
+    """Return a path, or the nearest of its parents that is there; its root, as of a drive of Windows, may be gone."""
+    *nearer, root = (path.absolute(), *path.absolute().parents)
+    return next((each for each in nearer if each.exists()), root)
