@@ -153,7 +153,8 @@ def test_folders(tmp_path):
 
 
 def test_folder_on_a_drive_that_is_gone(monkeypatch, tmp_path):
-    monkeypatch.setattr(Path, "exists", lambda path: False)
+    for question in ("exists", "is_dir"):
+        monkeypatch.setattr(Path, question, lambda path: False)
     found = machine.folder("runs_dir", tmp_path / "runs", "move", "problem")
     assert found.state == "problem" and f"there is no {tmp_path.anchor}" in found.text
     assert machine.disk(tmp_path / "runs").state == "note"

@@ -354,8 +354,8 @@ def test_what_is_checked_is_what_yaml_says(model_yaml):
 
 def test_only_the_thread_of_a_check_is_silent(lines):
     with silence():
-        LOGGER.warning("of a network for a check")
+        LOGGER.info("of a network for a check")
         with ThreadPoolExecutor(1) as pool:
-            pool.submit(LOGGER.warning, "of a training")
-    LOGGER.warning("afterwards")
+            pool.submit(LOGGER.info, "of a training")
+    LOGGER.info("afterwards")
     assert lines == ["of a training", "afterwards"]
