@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code. What is refused is one message on stderr, and exit code 2.
     """
+    if hasattr(sys.stdout, "reconfigure"):  # a notebook has other streams
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a pipe on Windows has few letters
     try:
         try:
             return run(arguments)

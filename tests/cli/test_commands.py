@@ -1,5 +1,6 @@
 """The subcommands list, info, diff and doctor, and the command itself."""
 
+import io
 import json
 import os
 import shutil
@@ -134,6 +135,12 @@ def test_reader_that_has_enough(arguments):
     done = subprocess.run([*COMMAND, *arguments.split()], stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert done.stderr == ""
+
+
+def test_names_that_the_terminal_cannot_show(monkeypatch, model_yaml):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    assert main(["check", model_yaml("backbone: []", "größe.yaml")]) == 1
+    assert rb"gr\xf6\xdfe.yaml: " in sys.stdout.buffer.getvalue()
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
