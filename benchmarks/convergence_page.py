@@ -42,10 +42,11 @@ def tables(runs: Runs) -> dict[str, str]:
     speed = json.loads((ROOT / "docs" / "speed.json").read_text(encoding="utf-8"))
     plain = [run for run in others(runs) if not run["change"]]
     settings = {setting: of for setting, of in grouped(plain, *SETTING).items() if comparable(of)}
-    largest = max(settings, key=lambda setting: setting[SETTING.index("imgsz")])
+    sizes = {setting: setting[SETTING.index("imgsz")] for setting in settings}
+    largest = {setting: of for setting, of in settings.items() if sizes[setting] == max(sizes.values())}
     return {
         "scratch table": scratch_table(settings, speed),
-        SHORT: scratch_table({largest: settings[largest]}, speed),
+        SHORT: scratch_table(largest, speed),
         "changes table": changes_table(others(runs)),
         "necks table": necks_table(of_necks(runs)),
     }
