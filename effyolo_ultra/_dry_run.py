@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from effyolo_ultra.checking.limits import MAX_ELEMENTS
-from effyolo_ultra.document import nested
+from effyolo_ultra._limits import MAX_ELEMENTS
+from effyolo_ultra._values import nested
 
 SIZE = 256  # of the image in pixels, that with which Ultralytics learns the strides: it runs there if it runs here
 MAX_WITH_DATA = 100_000_000  # parameters of a layer, so that a trial with data takes no more than 0.4 GB

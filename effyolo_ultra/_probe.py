@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from effyolo_ultra._activation import default_activation_restored, parse_activation
 from effyolo_ultra._dry_run import SIZE, cannot_run, dry_run, numbers_in
+from effyolo_ultra._limits import MAX_ELEMENTS, MAX_PARAMETERS
 from effyolo_ultra._trial import stride
-from effyolo_ultra.checking.activation import default_activation_restored, parse_activation
-from effyolo_ultra.checking.limits import MAX_ELEMENTS, MAX_PARAMETERS
 from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.nn.light_head import WITH_TEXT
 from effyolo_ultra.row import Feature, Output, Pyramid, Row, no_feature_map

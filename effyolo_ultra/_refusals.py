@@ -8,10 +8,9 @@ from types import ModuleType
 
 from torch import nn
 
+from effyolo_ultra._activation import parse_activation
 from effyolo_ultra._heads import check_version
-from effyolo_ultra._plugins import own_modules_hint
-from effyolo_ultra.checking.activation import parse_activation
-from effyolo_ultra.checking.limits import (
+from effyolo_ultra._limits import (
     MAX_BYTES,
     MAX_NODES,
     count_values,
@@ -20,6 +19,7 @@ from effyolo_ultra.checking.limits import (
     too_many_layers,
     too_many_rows,
 )
+from effyolo_ultra._plugins import own_modules_hint
 from effyolo_ultra.document import ModelDocument, module_name
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn.light_head import light_heads

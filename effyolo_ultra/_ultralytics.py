@@ -70,7 +70,7 @@ def patch_tasks(tasks: ModuleType) -> None:
 
     @functools.wraps(stock_parse_model)
     def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> Any:
-        from effyolo_ultra.checking.activation import BUILDING
+        from effyolo_ultra._activation import BUILDING
         from effyolo_ultra.parser import parse_model
 
         with BUILDING:

@@ -19,7 +19,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from effyolo_ultra._open import Source, is_for_int8, open_model
-from effyolo_ultra.document import as_written, image_channels
+from effyolo_ultra._values import as_written
+from effyolo_ultra.document import image_channels
 from effyolo_ultra.nn._checks import check_int
 from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.bifpn import BiFPN

@@ -20,10 +20,10 @@ from torch import nn
 
 from effyolo_ultra._failures import failures_explained
 from effyolo_ultra._heads import check_head_args
+from effyolo_ultra._limits import MAX_PARAMETERS, WIDE, largest_number
 from effyolo_ultra._probe import StockParser
 from effyolo_ultra._refusals import check_file_size, check_is_data, check_names, check_size
 from effyolo_ultra._table import replace_lines, table_line
-from effyolo_ultra.checking.limits import MAX_PARAMETERS, WIDE, largest_number
 from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError, UnknownNameError
 from effyolo_ultra.nn.light_head import light_heads, lighten

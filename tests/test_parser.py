@@ -12,7 +12,7 @@ from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import YAML
 
-from effyolo_ultra.checking.activation import BUILDING
+from effyolo_ultra._activation import BUILDING
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn import BiFPN, BiFPN_Add, BiFPN_Concat, EfficientNetBackbone
 from effyolo_ultra.zoo import model_path

@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from ultralytics.nn import tasks
 
+from effyolo_ultra._activation import parse_activation
 from effyolo_ultra._heads import check_version, nc_problem
-from effyolo_ultra.checking.activation import parse_activation
-from effyolo_ultra.checking.data import Data, NoData, check_data, read_data
-from effyolo_ultra.checking.finding import Finding, in_order, merge
-from effyolo_ultra.checking.keys import check_keys, check_values
-from effyolo_ultra.checking.limits import (
+from effyolo_ultra._limits import (
     MAX_PARAMETERS,
     layers_and_parameters,
     too_many_layers,
     too_many_rows,
     too_many_scales,
 )
+from effyolo_ultra.checking.data import Data, NoData, check_data, read_data
+from effyolo_ultra.checking.finding import Finding, in_order, merge
+from effyolo_ultra.checking.keys import check_keys, check_values
 from effyolo_ultra.checking.passes import silence
 from effyolo_ultra.checking.rows import caught
 from effyolo_ultra.checking.scale import Found, ScaleCheck

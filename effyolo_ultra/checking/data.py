@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from effyolo_ultra._heads import valid_keypoints
+from effyolo_ultra._limits import MAX_CHANNELS
 from effyolo_ultra.checking.finding import Finding
-from effyolo_ultra.checking.limits import MAX_CHANNELS
 
 LABEL_FILES = 20  # to look at, of the first images; the trainer looks at all of them
 WITH_LABELS = ("detect", "segment", "pose", "obb")  # tasks with a text file of labels for each image

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from effyolo_ultra._heads import nc_problem
+from effyolo_ultra._limits import too_large_keys
+from effyolo_ultra._values import nested
 from effyolo_ultra.checking.finding import Finding
-from effyolo_ultra.checking.limits import too_large_keys
 from effyolo_ultra.checking.source import Source, duplicate_keys
-from effyolo_ultra.document import nested
 from effyolo_ultra.errors import nearest
 
 # What Ultralytics or this package reads at the top of a model YAML.

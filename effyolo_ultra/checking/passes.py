@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from effyolo_ultra._activation import default_activation_restored
 from effyolo_ultra._dry_run import SIZE, numbers_in, tensors
-from effyolo_ultra.checking.activation import default_activation_restored
 
 # Heads that a class of networks of their own goes with; all others go by the task.
 OF_HEAD = {

@@ -7,10 +7,11 @@ from types import ModuleType
 from typing import Any
 
 from effyolo_ultra._heads import check_head_args
+from effyolo_ultra._limits import too_large
 from effyolo_ultra._plugins import own_modules_hint
 from effyolo_ultra._refusals import check_layer, is_stock, stock_names
-from effyolo_ultra.checking.limits import too_large
-from effyolo_ultra.document import ModelDocument, nested
+from effyolo_ultra._values import nested
+from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.nn.bifpn import BiFPN
 from effyolo_ultra.row import Row

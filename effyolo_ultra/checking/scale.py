@@ -10,10 +10,10 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from effyolo_ultra._heads import valid_keypoints
+from effyolo_ultra._limits import MAX_ELEMENTS
 from effyolo_ultra.checking.data import Data
 from effyolo_ultra.checking.finding import Finding
 from effyolo_ultra.checking.isolated import Isolated
-from effyolo_ultra.checking.limits import MAX_ELEMENTS
 from effyolo_ultra.checking.passes import (
     FailedPass,
     build_network,

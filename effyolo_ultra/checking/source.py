@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from effyolo_ultra._limits import MAX_BYTES, MAX_DEPTH, MAX_NODES
 from effyolo_ultra.checking.finding import Finding
-from effyolo_ultra.checking.limits import MAX_BYTES, MAX_DEPTH, MAX_NODES
 from effyolo_ultra.errors import UnknownNameError
 from effyolo_ultra.zoo import check_scale_letter, find, nearest_models, split_scale
 

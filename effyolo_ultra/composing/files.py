@@ -14,7 +14,7 @@ from torch import nn
 
 from effyolo_ultra._dry_run import SIZE, drop_batch_norms
 from effyolo_ultra._output import check_free, replacing
-from effyolo_ultra.document import listed
+from effyolo_ultra._values import listed
 from effyolo_ultra.errors import ModelYAMLError
 from effyolo_ultra.zoo import split_scale
 

@@ -11,13 +11,14 @@ import torch
 import yaml
 from torch import nn
 
+from effyolo_ultra._activation import parse_activation
 from effyolo_ultra._dry_run import SIZE
-from effyolo_ultra.checking.activation import parse_activation
-from effyolo_ultra.checking.limits import MAX_CHANNELS, too_many_layers, too_many_rows
+from effyolo_ultra._limits import MAX_CHANNELS, too_many_layers, too_many_rows
+from effyolo_ultra._values import nested
 from effyolo_ultra.checking.passes import OF_HEAD, OF_TASK, build_network, silence
 from effyolo_ultra.checking.rows import RowChecks, without_downloads
 from effyolo_ultra.checking.source import LOADER, UnreadableFile, check_size
-from effyolo_ultra.document import ModelDocument, nested
+from effyolo_ultra.document import ModelDocument
 from effyolo_ultra.errors import ModelYAMLError, SharingError
 from effyolo_ultra.nn.light_head import WITH_TEXT, light_heads
 from effyolo_ultra.registry import known_modules

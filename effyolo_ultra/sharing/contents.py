@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from effyolo_ultra.checking.limits import MAX_BYTES
+from effyolo_ultra._limits import MAX_BYTES
 from effyolo_ultra.errors import SharingError
 
 MODEL, WEIGHTS, METADATA = "model.yaml", "model.safetensors", "variant.json"

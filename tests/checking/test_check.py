@@ -14,7 +14,7 @@ from ultralytics.nn.modules import Conv
 from ultralytics.utils import LOGGER
 
 import effyolo_ultra
-from effyolo_ultra.checking import limits
+from effyolo_ultra._limits import MAX_BYTES
 from effyolo_ultra.checking.passes import FailedPass, build_network, silence, trace
 from effyolo_ultra.errors import ModelYAMLError, UnknownNameError
 
@@ -197,7 +197,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghi", "bcdefghij")
 )
 TOO_LARGE = [
-    ("bytes", "# " + "x" * limits.MAX_BYTES, None, "is not read"),
+    ("bytes", "# " + "x" * MAX_BYTES, None, "is not read"),
     ("aliases", BOMB + STOCK + STOCK_HEAD, 5, "aliases expanded"),
     ("alias in itself", "a: &a [*a]\n" + STOCK + STOCK_HEAD, 1, "inside what it names"),
     ("depth", "a: " + "[" * 900 + "]" * 900 + "\n" + STOCK + STOCK_HEAD, 1, "nested more than 50 deep"),
