@@ -42,8 +42,9 @@ def tables(runs: Runs) -> dict[str, str]:
     speed = json.loads((ROOT / "docs" / "speed.json").read_text(encoding="utf-8"))
     plain = [run for run in others(runs) if not run["change"]]
     settings = {setting: of for setting, of in grouped(plain, *SETTING).items() if comparable(of)}
-    sizes = {setting: setting[SETTING.index("imgsz")] for setting in settings}
-    largest = {setting: of for setting, of in settings.items() if sizes[setting] == max(sizes.values())}
+    size = SETTING.index("imgsz")
+    most = max(setting[size] for setting in settings)
+    largest = {setting: of for setting, of in settings.items() if setting[size] == most}
     return {
         "scratch table": scratch_table(settings, speed),
         SHORT: scratch_table(largest, speed),
