@@ -33,7 +33,8 @@ def check_keys(source: Source) -> Iterator[Finding]:
     for key in d:
         if key in KNOWN or key == "scale" or key in named:
             continue
-        if hint := nearest(str(key), sorted(KNOWN)):
+        hint = " Rows of a neck stand in 'head'." if key == "neck" else nearest(str(key), sorted(KNOWN))
+        if hint:
             yield Finding("warning", source.line_of_key(str(key)), None, f"nothing reads the key '{key}'.{hint}")
 
 

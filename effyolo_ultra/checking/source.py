@@ -109,25 +109,25 @@ def read(name: str) -> Source:
     except yaml.MarkedYAMLError as error:
         raise UnreadableFile(*no_yaml(error, text)) from None
     except RecursionError:
-        raise UnreadableFile(None, "is no model YAML: its lists are nested too deep.") from None
+        raise UnreadableFile(None, "the file is no model YAML: its lists are nested too deep.") from None
     except ValueError as error:  # of a scalar such as a date that does not exist
-        raise UnreadableFile(None, f"is no YAML mapping with 'backbone' and 'head': {error}") from None
+        raise UnreadableFile(None, f"the file is no YAML mapping with 'backbone' and 'head': {error}") from None
     if d is None:
         d, root = {}, yaml.MappingNode("tag:yaml.org,2002:map", [])
     if not isinstance(d, dict):
-        raise UnreadableFile(1, f"is no YAML mapping with 'backbone' and 'head', but a {type(d).__name__}.")
+        raise UnreadableFile(1, f"the file is no YAML mapping with 'backbone' and 'head', but a {type(d).__name__}.")
     return Source(name, path, scale, d, root)
 
 
 def no_yaml(error: yaml.MarkedYAMLError, text: str) -> tuple[int | None, str]:
     """Return the line of a YAML error, and what to say of it."""
     mark = error.problem_mark or error.context_mark
-    said = ", ".join(part for part in (error.context, error.problem) if part)
+    said = ", ".join(part for part in (error.problem, error.context) if part)
     lines = text.splitlines()
     line = min(mark.line + 1, len(lines)) if mark else None  # what is missing at the end is missed behind it
     written = lines[line - 1] if line else ""
     tab = " There is a tab: YAML is indented by spaces." if "\t" in written else ""
-    return line, f"is no YAML mapping with 'backbone' and 'head': {said}.{tab}"
+    return line, f"the file is no YAML mapping with 'backbone' and 'head': {said}.{tab}"
 
 
 def check_size(root: yaml.Node) -> None:

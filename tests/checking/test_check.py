@@ -231,6 +231,7 @@ def test_too_large_is_said_before_anything_is_built(model_yaml, text, line, frag
 WARNINGS = [
     ("key", STOCK + STOCK_HEAD + "depth_mutiple: 0.5\n", 8, None, "Did you mean depth_multiple"),
     ("scale", STOCK + STOCK_HEAD + "scale: n\n", 8, None, "Did you mean scales"),
+    ("neck", STOCK + STOCK_HEAD + "neck: []\n", 8, None, "Rows of a neck stand in 'head'"),
     ("twice", STOCK + STOCK_HEAD + "nc: 3\n", 8, None, "first in line 1"),
     ("coarse to fine", OURS + HEAD.replace("1, 2, 3", "3, 2, 1"), 8, 4, "the strides 32, 16, 8"),
     (
