@@ -93,7 +93,7 @@ class Bench:
         for ratio in RATIOS if name == "b0" else ():
             pruned = self.work / f"{name}-{ratio}.pt"
             if not pruned.exists():
-                self.run("effyolo_ultra.pruning", str(self.best(name)), "--ratio", str(ratio), "-o", str(pruned))
+                self.run("effyolo_ultra.cli", "prune", str(self.best(name)), "--ratio", str(ratio), "-o", str(pruned))
             self.train(f"{name}-{ratio}", pruned, *FINE_TUNING)
             self.export(f"{name}-{ratio}", *EXPORTS)
         self.train(f"{name}-qat", self.best(name), *FOR_INT8)

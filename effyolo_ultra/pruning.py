@@ -21,6 +21,7 @@ from effyolo_ultra._open import is_for_int8, of_class, open_checkpoint, refusing
 from effyolo_ultra._output import check_free, write_checkpoint
 from effyolo_ultra.document import image_channels
 from effyolo_ultra.errors import MissingPackageError, PruningError
+from effyolo_ultra.network import describe
 from effyolo_ultra.nn._checks import check_number
 from effyolo_ultra.nn.backbone import TimmBackbone
 from effyolo_ultra.nn.backbone_state import shapes
@@ -69,7 +70,8 @@ def prune(
     network = yolo.model
     with refusing(Path(model)):  # where its own YAML does not build
         pruned = prune_network(network, ratio, str(model))
-    report = Pruned(output, *zip(size(network), size(pruned)))
+    before, after = describe(network), describe(pruned)
+    report = Pruned(output, (before.parameters, after.parameters), (before.gflops, after.gflops))
     yolo.model = pruned
     # What is of the training of the other network: its metrics, and what it could go on with.
     stale = ("best_fitness", "optimizer", "scaler", "updates", "train_metrics", "train_results", "stopper")
@@ -121,7 +123,7 @@ def prune_network(network: nn.Module, ratio: float, name: str) -> nn.Module:
         raise PruningError(f"{name} has layers that cannot be pruned: {error}") from error
     if not same:
         raise PruningError(f"{name} has layers that cannot be pruned: built again, it does not compute the same")
-    if size(pruned)[0] == size(network)[0]:
+    if count(pruned) == count(network):
         raise PruningError(f"{name} has no layer of which {ratio:g} can be taken away in multiples of {MULTIPLE}")
     for attribute in ("names", "args", "task"):
         if hasattr(network, attribute):
@@ -186,8 +188,6 @@ def given_channels(network: nn.Module, image: torch.Tensor) -> dict[str, list[in
     }
 
 
-def size(network: nn.Module) -> tuple[int, float]:
-    """Return the parameters of a network, and its GFLOPs at 640 as Ultralytics counts them."""
-    from ultralytics.utils.torch_utils import get_flops
-
-    return sum(p.numel() for p in network.parameters()), get_flops(network, 640)
+def count(network: nn.Module) -> int:
+    """Return the number of parameters of a network."""
+    return sum(parameter.numel() for parameter in network.parameters())

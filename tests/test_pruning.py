@@ -1,5 +1,6 @@
 """Pruning a trained network: what is left, and that Ultralytics takes it for any other checkpoint."""
 
+import re
 import subprocess
 import sysconfig
 import zipfile
@@ -16,6 +17,7 @@ from ultralytics.nn.tasks import DetectionModel
 import effyolo_ultra
 from effyolo_ultra.cli import main
 from effyolo_ultra.errors import ModelYAMLError, PruningError, WeightsError
+from effyolo_ultra.network import describe
 from effyolo_ultra.nn import BiFPN
 from effyolo_ultra.pruning import prune_network
 
@@ -194,7 +196,13 @@ def test_command_replaces_a_file_where_asked(whole, tmp_path, capsys):
     out = tmp_path / "out.pt"
     out.write_text("text")
     assert main(["prune", str(whole), "-o", str(out), "--ratio", "0.5", "--overwrite"]) == 0
-    assert str(out) in capsys.readouterr().out and isinstance(YOLO(out).model, DetectionModel)
+    assert isinstance(YOLO(out).model, DetectionModel)
+    text = capsys.readouterr().out
+    before, after = (describe(file).gflops for file in (whole, out))  # the figures of `effyolo info`
+    assert str(out) in text and f", {before:.1f} GFLOPs -> {after:.1f}\n" in text
+    assert main(["diff", str(whole), str(out)]) == 1
+    changes = capsys.readouterr().out.split("\n\n")[0]
+    assert re.search(r"^\+ pruned: the channels of \d+ layers$", changes, re.MULTILINE), changes
 
 
 def test_missing_package_is_said(run_python, whole, tmp_path):

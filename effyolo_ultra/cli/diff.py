@@ -74,7 +74,8 @@ def text(found: Comparison, given: argparse.Namespace) -> Iterator[str]:
         return
     yield f"- {given.first}\n+ {given.second}"
     for key, before, after in found.keys:
-        yield "\n".join(f"{sign} {key}: {value}" for sign, value in (("-", before), ("+", after)) if value is not None)
+        values = (("-", before), ("+", after))
+        yield "\n".join(f"{sign} {key}: {shown(key, value)}" for sign, value in values if value is not None)
     part = ""
     for change in found.rows:
         if change.part != part:
@@ -82,6 +83,11 @@ def text(found: Comparison, given: argparse.Namespace) -> Iterator[str]:
             yield f"{part}:"
         yield "\n".join(row_lines(change))
     yield ""
+
+
+def shown(key: str, value: Any) -> Any:
+    """Return a value as text, of a pruned network's hundreds of channels only how many: the sizes say the rest."""
+    return f"the channels of {len(value)} layers" if key == "pruned" and isinstance(value, dict) else value
 
 
 def row_lines(change: RowChange) -> Iterator[str]:
