@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from effdet_models import efficientdet
 from ultralytics import YOLO
 from ultralytics.cfg import entrypoint, parse_key_value_pair
@@ -120,7 +121,7 @@ def test_own_data(tmp_path, monkeypatch):
     assert YOLO(tmp_path / "runs" / "parts" / "weights" / "best.pt").names == {0: "bolt", 1: "nut"}
 
 
-def test_small_data_and_two_phases(tmp_path, monkeypatch):
+def test_small_data_from_random_weights_and_in_two_phases(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(blocks("run: small data", "python")[0], {})
     Path("small.yaml").write_text(blocks("file: small.yaml", "yaml")[0], encoding="utf-8")
@@ -130,6 +131,10 @@ def test_small_data_and_two_phases(tmp_path, monkeypatch):
     [command] = blocks("not run: tests/test_phases.py trains with such a freeze", "bash")
     given = dict(parse_key_value_pair(word) for word in shlex.split(command)[2:])
     assert given["data"] == "small.yaml" and first_phase(typed(given["freeze"])) == (10, 0.1)
+    [command] = blocks("run: small data", "bash")
+    entrypoint(" ".join(command.replace("\\\n", "").replace("$PWD", str(tmp_path)).split()))
+    used = yaml.safe_load(Path("runs/small/args.yaml").read_text(encoding="utf-8"))
+    assert [used[key] for key in ("freeze", "pretrained", "lr0", "nbs")] == [None, False, 0.003, 16]
 
 
 @pytest.mark.slow
